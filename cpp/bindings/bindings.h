@@ -1,0 +1,11 @@
+// What each file of this folder adds to the module.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace mexport {
+
+// Makes core's errors arrive as the classes of mexport_pb/errors.py.
+void RegisterErrors();
+
+}  // namespace mexport

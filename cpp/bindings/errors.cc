@@ -1,0 +1,62 @@
+#include <cerrno>
+#include <exception>
+
+#include "bindings/bindings.h"
+#include "core/error.h"
+
+namespace py = pybind11;
+
+namespace mexport {
+namespace {
+
+const char* ClassName(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kInvalidArgument:
+      return "InvalidArgumentError";
+    case ErrorKind::kRecordLengthCrc:
+      return "RecordLengthCrcError";
+    case ErrorKind::kRecordDataCrc:
+      return "RecordDataCrcError";
+    case ErrorKind::kRecordTruncated:
+      return "RecordTruncatedError";
+    case ErrorKind::kRecordTooLarge:
+      return "RecordTooLargeError";
+    case ErrorKind::kRecordCompression:
+      return "RecordCompressionError";
+    case ErrorKind::kBundle:
+      return "BundleError";
+    case ErrorKind::kBundleCrc:
+      return "BundleCrcError";
+  }
+  return "MexportError";
+}
+
+void Raise(const Error& error) {
+  const py::object type = py::module_::import("mexport_pb.errors").attr(ClassName(error.kind()));
+  py::object instance;
+  if (error.kind() == ErrorKind::kInvalidArgument) {
+    instance = type(error.what());
+  } else {
+    instance =
+        type(error.what(), py::arg("path") = error.path().empty() ? py::object(py::none()) : py::str(error.path()),
+             py::arg("offset") = error.offset() < 0 ? py::object(py::none()) : py::int_(error.offset()));
+  }
+  PyErr_SetObject(type.ptr(), instance.ptr());
+}
+
+}  // namespace
+
+void RegisterErrors() {
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const Error& error) {
+      Raise(error);
+    } catch (const IoError& error) {
+      errno = error.error_number();
+      PyErr_SetFromErrnoWithFilename(PyExc_OSError, error.path().c_str());
+    }
+  });
+}
+
+}  // namespace mexport

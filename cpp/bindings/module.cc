@@ -1,0 +1,7 @@
+// Registers what the other files of this folder bind.
+#include "bindings/bindings.h"
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "The compiled part of mexport_pb.";
+  mexport::RegisterErrors();
+}

@@ -1,0 +1,24 @@
+// CRC-32C (Castagnoli, reflected polynomial 0x82F63B78) and the masked form in which record and bundle files store it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace mexport {
+
+// Returns the checksum of the bytes whose checksum is `crc`, followed by data[0, size). Start with crc = 0.
+std::uint32_t ExtendCrc32c(std::uint32_t crc, const void* data, std::size_t size);
+
+inline std::uint32_t Crc32c(const void* data, std::size_t size) { return ExtendCrc32c(0, data, size); }
+
+// Files hold rotated checksums, so that the checksum of bytes that embed a checksum stays meaningful.
+constexpr std::uint32_t kCrcMaskDelta = 0xa282ead8u;
+
+constexpr std::uint32_t MaskCrc(std::uint32_t crc) { return ((crc >> 15) | (crc << 17)) + kCrcMaskDelta; }
+
+constexpr std::uint32_t UnmaskCrc(std::uint32_t masked) {
+  const std::uint32_t rot = masked - kCrcMaskDelta;
+  return (rot >> 17) | (rot << 15);
+}
+
+}  // namespace mexport
