@@ -31,15 +31,15 @@ class Reader {
     if (!ReadEntries(metaindex, "metaindex", [](auto, auto) {})) {
       Fail("metaindex block is not empty", metaindex.offset);
     }
-    end_ = 0;
+    std::uint64_t end = 0;
     bool any = false;
     std::string last_key;
     ReadEntries(index, "index", [&](std::string_view separator, std::string_view value) {
       Handle block;
       if (!ReadHandle(&value, &block) || !value.empty()) Fail("malformed handle in the index block", index.offset);
-      if (block.offset != end_) {
+      if (block.offset != end) {
         Fail("data block is not where the one before it ends: got offset " + std::to_string(block.offset) + ", want " +
-                 std::to_string(end_),
+                 std::to_string(end),
              index.offset);
       }
       const bool empty = ReadEntries(block, "data", [&](std::string_view key, std::string_view entry) {
@@ -50,10 +50,11 @@ class Reader {
         visit(key, entry);
       });
       if (empty) Fail("empty data block", block.offset);
+      end = block.offset + block.size + kBlockTrailerSize;
       // The next block's keys must be above this separator.
       last_key.assign(separator);
     });
-    if (metaindex.offset != end_) Fail("gap before the metaindex block", end_);
+    if (metaindex.offset != end) Fail("gap before the metaindex block", end);
   }
 
  private:
@@ -93,13 +94,12 @@ class Reader {
     }
   }
 
-  // The contents of a block, after its checksum has been compared. `end_` moves to where the block ends.
+  // The contents of a block, after its checksum has been compared.
   std::string_view ReadBlock(const Handle& handle, const std::string& what) {
     const std::uint64_t limit = file_.size() - kFooterSize;
     if (handle.size > limit || handle.offset > limit || limit - handle.offset < handle.size + kBlockTrailerSize) {
       Fail(what + " block ends beyond the file: got size " + std::to_string(handle.size), handle.offset);
     }
-    end_ = handle.offset + handle.size + kBlockTrailerSize;
     const std::string_view block = file_.substr(handle.offset, handle.size);
     const std::uint32_t want = LoadU32(file_.data() + handle.offset + handle.size + 1);
     const std::uint32_t got = MaskCrc(Crc32c(block.data(), block.size() + 1));
@@ -159,7 +159,6 @@ class Reader {
 
   std::string_view file_;
   const std::string& path_;
-  std::uint64_t end_ = 0;
 };
 
 }  // namespace
