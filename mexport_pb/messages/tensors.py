@@ -82,7 +82,7 @@ def make_tensor_proto(value: Any, dtype: dtypes.DTypeLike = None, shape: Sequenc
         return to_message(value, TensorProto)
     number = None if dtype is None else dtypes.base_datatype(dtypes.datatype_of(dtype))
     if number in _OPAQUE:
-        raise InvalidArgumentError(f"dtype {dtypes.name_of(cast(int, number))} has no value outside its process")
+        raise InvalidArgumentError(f"dtype {dtypes.name_of(number)} has no value outside its process")
     array = _from_array(value, number) if _is_array_like(value) else _from_python(value, number, shape)
     if number is None:
         number = dtypes.datatype_of(array.dtype)
@@ -148,7 +148,7 @@ def _from_array(value: Any, number: int | None) -> Array:
     array = np.asarray(value)
     if array.dtype.kind in "SUO":
         if number not in (None, tensor_pb2.DT_STRING):
-            raise InvalidArgumentError(f"cannot make {dtypes.name_of(cast(int, number))} of a {array.dtype} array")
+            raise InvalidArgumentError(f"cannot make {dtypes.name_of(number)} of a {array.dtype} array")
         return array.astype(object) if array.dtype.kind != "O" else array
     if number == tensor_pb2.DT_STRING:
         raise InvalidArgumentError(f"cannot make string of a {array.dtype} array")
@@ -264,7 +264,7 @@ def _from_content(content: bytes, number: int, dtype: np.dtype[Any], elements: i
         )
     if number == tensor_pb2.DT_BOOL:
         # Other bytes than 0 and 1 would make numpy's booleans misbehave.
-        return np.frombuffer(content, np.uint8) != 0
+        return np.not_equal(np.frombuffer(content, np.uint8), 0)
     return np.frombuffer(content, dtype)
 
 
@@ -340,7 +340,7 @@ def _expand(values: Array, shape: tuple[int, ...], elements: int, dtype: np.dtyp
             full[values.size :] = values[-1]
             return full.reshape(shape)
         if values.size == 0:
-            values = np.array([b""], object) if dtype == object else np.zeros(1, dtype)
+            values = np.array([b""], object) if dtype.kind == "O" else np.zeros(1, dtype)
         return np.broadcast_to(values.reshape(()), shape)
     except ValueError as error:  # numpy counts elements and dimensions in fewer bits than the format
         raise UnsupportedError(f"tensor of shape {list(shape)[:8]}: {error}") from None
