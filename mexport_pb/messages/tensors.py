@@ -2,7 +2,8 @@
 
 :func:`make_tensor_proto` chooses the same fields as TensorFlow's function of that name, so the bytes are equal:
 
-* the elements of strings, booleans, complex numbers and types below 8 bits go into the typed field of their dtype;
+* the elements of strings, booleans, complex numbers, uint16 and types below 8 bits go into the typed field of their
+  dtype, one by one;
 * any other dtype uses its typed field for one element and ``tensor_content`` (row major, little endian) for more;
 * a tensor of no elements is dtype and shape.
 """
@@ -41,7 +42,12 @@ _FLOAT8: Final = frozenset(
     }
 )
 _BELOW_8_BITS: Final = frozenset({tensor_pb2.DT_INT4, tensor_pb2.DT_UINT4, tensor_pb2.DT_INT2, tensor_pb2.DT_UINT2})
-_ALWAYS_TYPED: Final = _BELOW_8_BITS | {tensor_pb2.DT_BOOL, tensor_pb2.DT_COMPLEX64, tensor_pb2.DT_COMPLEX128}
+_ALWAYS_TYPED: Final = _BELOW_8_BITS | {
+    tensor_pb2.DT_BOOL,
+    tensor_pb2.DT_COMPLEX64,
+    tensor_pb2.DT_COMPLEX128,
+    tensor_pb2.DT_UINT16,  # for no better reason than that TensorFlow does so
+}
 _OPAQUE: Final = frozenset({tensor_pb2.DT_RESOURCE, tensor_pb2.DT_VARIANT})
 
 # dtype -> its field, and how the field holds an element: the numpy type that the array is viewed as. Everything that is
@@ -177,7 +183,7 @@ def _from_python(value: Any, number: int | None, shape: Sequence[int] | None) ->
         if array.dtype == np.int64:
             narrow = array.astype(np.int32)
             return narrow if np.array_equal(narrow, array) else array
-        if array.dtype == object:
+        if array.dtype.kind in "OSU":  # numpy turns the numbers of a mixed list into text
             raise InvalidArgumentError(f"cannot make a tensor of {value!r}")
         return array
     if shape is not None and math.prod(shape) == 0:

@@ -12,6 +12,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 import mexport_pb._proto
 
+pytest.importorskip("tensorflow_serving.apis")
 pytestmark = pytest.mark.tensorflow
 
 THEIR_PACKAGES = {"mexport.tensorflow": "tensorflow", "mexport.serving": "tensorflow.serving"}
