@@ -11,4 +11,7 @@ void RegisterErrors();
 // Sorted tables and data files of bundles.
 void RegisterBundle(pybind11::module_& module);
 
+// crc32c, RecordWriter and RecordReader.
+void RegisterRecord(pybind11::module_& module);
+
 }  // namespace mexport

@@ -5,4 +5,5 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The compiled part of mexport_pb.";
   mexport::RegisterErrors();
   mexport::RegisterBundle(module);
+  mexport::RegisterRecord(module);
 }

@@ -1,0 +1,352 @@
+"""TensorProto: arrays and scalars to protos and back.
+
+:func:`make_tensor_proto` chooses the same fields as TensorFlow's function of that name, so the bytes are equal:
+
+* the elements of strings, booleans, complex numbers, uint16 and types below 8 bits go into the typed field of their
+  dtype, one by one;
+* any other dtype uses its typed field for one element and ``tensor_content`` (row major, little endian) for more;
+* a tensor of no elements is dtype and shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import Message
+
+from mexport_pb import dtypes
+from mexport_pb._proto import tensor_pb2
+from mexport_pb._proto.tensor_pb2 import DataType, TensorProto
+from mexport_pb.errors import DataError, InvalidArgumentError, UnsupportedError
+from mexport_pb.messages.shapes import make_tensor_shape
+from mexport_pb.messages.wire import MAX_MESSAGE_BYTES, to_message
+
+__all__ = ["MAX_EXPANDED_BYTES", "make_tensor_proto", "tensor_proto_to_array"]
+
+MAX_EXPANDED_BYTES: Final = 1 << 31
+"""The largest array that :func:`tensor_proto_to_array` allocates for values that a proto leaves out. It is as much as
+a proto that leaves nothing out can hold."""
+
+_FLOAT8: Final = frozenset(
+    {
+        tensor_pb2.DT_FLOAT8_E5M2,
+        tensor_pb2.DT_FLOAT8_E4M3FN,
+        tensor_pb2.DT_FLOAT8_E4M3FNUZ,
+        tensor_pb2.DT_FLOAT8_E4M3B11FNUZ,
+        tensor_pb2.DT_FLOAT8_E5M2FNUZ,
+        tensor_pb2.DT_FLOAT4_E2M1FN,
+    }
+)
+_BELOW_8_BITS: Final = frozenset({tensor_pb2.DT_INT4, tensor_pb2.DT_UINT4, tensor_pb2.DT_INT2, tensor_pb2.DT_UINT2})
+_ALWAYS_TYPED: Final = _BELOW_8_BITS | {
+    tensor_pb2.DT_BOOL,
+    tensor_pb2.DT_COMPLEX64,
+    tensor_pb2.DT_COMPLEX128,
+    tensor_pb2.DT_UINT16,  # for no better reason than that TensorFlow does so
+}
+_OPAQUE: Final = frozenset({tensor_pb2.DT_RESOURCE, tensor_pb2.DT_VARIANT})
+
+# dtype -> its field, and how the field holds an element: the numpy type that the array is viewed as. Everything that is
+# not listed is an integer in int_val.
+_TYPED_FIELDS: Final[dict[int, tuple[str, npt.DTypeLike]]] = {
+    tensor_pb2.DT_FLOAT: ("float_val", np.float32),
+    tensor_pb2.DT_DOUBLE: ("double_val", np.float64),
+    tensor_pb2.DT_INT64: ("int64_val", np.int64),
+    tensor_pb2.DT_UINT32: ("uint32_val", np.uint32),
+    tensor_pb2.DT_UINT64: ("uint64_val", np.uint64),
+    tensor_pb2.DT_BOOL: ("bool_val", np.bool_),
+    tensor_pb2.DT_HALF: ("half_val", np.uint16),
+    tensor_pb2.DT_BFLOAT16: ("half_val", np.uint16),
+    tensor_pb2.DT_COMPLEX64: ("scomplex_val", np.float32),
+    tensor_pb2.DT_COMPLEX128: ("dcomplex_val", np.float64),
+}
+
+Array = npt.NDArray[Any]
+
+
+def make_tensor_proto(value: Any, dtype: dtypes.DTypeLike = None, shape: Sequence[int] | None = None) -> TensorProto:
+    """A TensorProto, byte for byte that of ``tf.make_tensor_proto``.
+
+    Args:
+        value: A Python scalar, nested lists of equal length, a numpy array or scalar, or anything that numpy takes for
+            an array. Text is encoded as UTF-8. A TensorProto is copied; dtype and shape must then be None.
+        dtype: Python values must fit it, arrays are cast to it (``ndarray.astype``). By default arrays keep theirs,
+            a Python float is float32, and a Python int is int32, or int64 where int32 cannot hold all of them.
+        shape: By default the value's. It may hold more elements than the value: readers repeat the last one.
+
+    Raises:
+        InvalidArgumentError: a value that does not fit, lists of unequal length, more elements than `shape` holds, or
+            more than 2 GiB.
+    """
+    if isinstance(value, Message):
+        if dtype is not None or shape is not None:
+            raise InvalidArgumentError("a TensorProto takes no other dtype or shape")
+        return to_message(value, TensorProto)
+    number = None if dtype is None else dtypes.base_datatype(dtypes.datatype_of(dtype))
+    if number in _OPAQUE:
+        raise InvalidArgumentError(f"dtype {dtypes.name_of(number)} has no value outside its process")
+    array = _from_array(value, number) if _is_array_like(value) else _from_python(value, number, shape)
+    if number is None:
+        number = dtypes.datatype_of(array.dtype)
+
+    sizes = array.shape if shape is None else tuple(shape)
+    proto = TensorProto(dtype=cast(DataType, number), tensor_shape=make_tensor_shape(sizes))
+    if any(dim.size < 0 for dim in proto.tensor_shape.dim):
+        raise InvalidArgumentError(f"shape of a tensor's value: got {sizes}, want no unknown size")
+    elements = math.prod(sizes)
+    if array.size > elements:
+        raise InvalidArgumentError(f"too many elements for shape {list(sizes)}: got {array.size}, want <= {elements}")
+    if array.nbytes > MAX_MESSAGE_BYTES:
+        raise InvalidArgumentError(f"tensor is too large: got {array.nbytes} bytes, want <= {MAX_MESSAGE_BYTES}")
+
+    if number == tensor_pb2.DT_STRING:
+        proto.string_val.extend([_to_bytes(element) for element in array.ravel()])
+    elif elements > 1 and elements == array.size and number not in _ALWAYS_TYPED:
+        proto.tensor_content = array.tobytes()
+    elif array.size:
+        _fill_typed_field(proto, array.ravel())
+    return proto
+
+
+def tensor_proto_to_array(proto: Message) -> Array:
+    """The value of a TensorProto as a read-only array (copy it to write into it).
+
+    Strings are an ``object`` array of bytes. Where the proto holds fewer elements than its shape, the last one is
+    repeated; where it holds none, all are zero or empty. An array of equal elements takes the memory of one.
+
+    Raises:
+        DataError: the value does not fit dtype and shape, or the shape is not fully known.
+        UnsupportedError: a dtype without a numpy form (resources, variants), more dimensions than numpy has, or more
+            than :data:`MAX_EXPANDED_BYTES` of elements of which only some are given.
+    """
+    tensor = proto if isinstance(proto, TensorProto) else to_message(proto, TensorProto)
+    try:
+        number = dtypes.base_datatype(tensor.dtype)
+        if number in _OPAQUE:
+            raise UnsupportedError(f"tensor of dtype {dtypes.name_of(number)}: it has no array form")
+        dtype = dtypes.numpy_dtype(number)
+    except InvalidArgumentError as error:
+        raise DataError(f"tensor: {error}") from None
+    shape = _sizes_of(tensor)
+    elements = math.prod(shape)
+    if tensor.tensor_content:
+        values = _from_content(tensor.tensor_content, number, dtype, elements)
+    else:
+        values = _from_typed_field(tensor, number, dtype)
+        if values.size > elements:
+            raise DataError(f"tensor of shape {list(shape)}: got {values.size} values, want <= {elements}")
+    array = _expand(values, shape, elements, dtype)
+    array.flags.writeable = False
+    return array
+
+
+def _is_array_like(value: object) -> bool:
+    if isinstance(value, np.ndarray | np.generic | bytearray | memoryview):
+        return True
+    return callable(getattr(value, "__array__", None)) and not isinstance(value, type)
+
+
+def _from_array(value: Any, number: int | None) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind in "SUO":
+        if number not in (None, tensor_pb2.DT_STRING):
+            raise InvalidArgumentError(f"cannot make {dtypes.name_of(number)} of a {array.dtype} array")
+        return array.astype(object) if array.dtype.kind != "O" else array
+    if number == tensor_pb2.DT_STRING:
+        raise InvalidArgumentError(f"cannot make string of a {array.dtype} array")
+    dtype = dtypes.numpy_dtype(dtypes.datatype_of(array.dtype) if number is None else number)
+    return _cast(array, dtype)
+
+
+def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
+    # A quantised type is a structure of one field, which numpy fills from numbers, but does not take out of another.
+    source = array.view(array.dtype[0]) if array.dtype.fields and array.dtype != dtype else array
+    if dtype.fields and not source.dtype.fields:
+        return source.astype(dtype[0]).view(dtype)
+    return source.astype(dtype, copy=False)
+
+
+def _from_python(value: Any, number: int | None, shape: Sequence[int] | None) -> Array:
+    if value is None:
+        raise InvalidArgumentError("tensor value: got None")
+    if number == tensor_pb2.DT_STRING or (number is None and _has_strings(value)):
+        # Through object arrays: numpy's own string arrays drop trailing NUL bytes.
+        return _dense(value, np.dtype(object))
+    if number is None:
+        array = _dense(value, None)
+        if array.dtype == np.float64:
+            return array.astype(np.float32)
+        if array.dtype == np.int64:
+            narrow = array.astype(np.int32)
+            return narrow if np.array_equal(narrow, array) else array
+        if array.dtype.kind in "OSU":  # numpy turns the numbers of a mixed list into text
+            raise InvalidArgumentError(f"cannot make a tensor of {value!r}")
+        return array
+    if shape is not None and math.prod(shape) == 0:
+        return np.empty(tuple(shape), dtypes.numpy_dtype(number))
+    dtype = dtypes.numpy_dtype(number)
+    natural = _dense(value, None)
+    if natural.size and not _fits_kind(natural.dtype, dtype, number):
+        raise InvalidArgumentError(f"cannot make {dtypes.name_of(number)} of {value!r}")
+    if dtype.fields:
+        return _dense(value, dtype[0]).view(dtype)
+    return _dense(value, dtype)
+
+
+def _fits_kind(natural: np.dtype[Any], wanted: np.dtype[Any], number: int) -> bool:
+    """May a Python value, which numpy takes for `natural`, become `wanted`? Ints become floats, not the reverse."""
+    if natural.kind == "b":
+        return number != tensor_pb2.DT_STRING
+    if number == tensor_pb2.DT_BOOL:
+        return False
+    if wanted.kind == "c":
+        return natural.kind in "iufc"
+    if wanted.kind == "f" or number == tensor_pb2.DT_BFLOAT16 or number in _FLOAT8:
+        return natural.kind in "iuf" or natural.kind == "V"
+    return natural.kind in "iu" or natural.kind == "V"
+
+
+def _dense(value: Any, dtype: np.dtype[Any] | None) -> Array:
+    try:
+        array = np.array(value, dtype=dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidArgumentError(f"cannot make a tensor of {value!r}: {error}") from None
+    if array.dtype == object and any(isinstance(element, list | tuple) for element in array.flat):
+        raise InvalidArgumentError(f"lists of unequal length: got {value!r}")
+    return array
+
+
+def _has_strings(value: Any) -> bool:
+    """Does a nested list hold text? Its first leaf tells; a list of text and numbers fails when it is encoded."""
+    while isinstance(value, list | tuple):
+        if not value:
+            return False
+        value = value[0]
+    return isinstance(value, str | bytes)
+
+
+def _to_bytes(element: Any) -> bytes:
+    if isinstance(element, bytes):
+        return element
+    if isinstance(element, str):
+        return element.encode()
+    raise InvalidArgumentError(f"string tensor: got element {element!r}, want str or bytes")
+
+
+def _fill_typed_field(proto: TensorProto, flat: Array) -> None:
+    if proto.dtype in _FLOAT8:
+        proto.float8_val = flat.tobytes()
+        return
+    field, view = _TYPED_FIELDS.get(proto.dtype, ("int_val", None))
+    if view is not None:
+        elements = np.ascontiguousarray(flat).view(view)
+    elif flat.dtype.fields:
+        elements = flat.view(flat.dtype[0])
+    else:
+        elements = flat.astype(np.int32)
+    getattr(proto, field).extend(elements.tolist())
+
+
+def _sizes_of(tensor: TensorProto) -> tuple[int, ...]:
+    if tensor.tensor_shape.unknown_rank:
+        raise DataError("tensor: got an unknown rank, want a fully known shape")
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    if any(size < 0 for size in shape):
+        raise DataError(f"tensor: got shape {list(shape)}, want a fully known one")
+    return shape
+
+
+def _from_content(content: bytes, number: int, dtype: np.dtype[Any], elements: int) -> Array:
+    if number == tensor_pb2.DT_STRING:
+        return _split_strings(content, elements)
+    if len(content) != elements * dtype.itemsize:
+        raise DataError(
+            f"tensor of {elements} {dtypes.name_of(number)} elements: got {len(content)} bytes of tensor_content, "
+            f"want {elements * dtype.itemsize}"
+        )
+    if number == tensor_pb2.DT_BOOL:
+        # Other bytes than 0 and 1 would make numpy's booleans misbehave.
+        return np.not_equal(np.frombuffer(content, np.uint8), 0)
+    return np.frombuffer(content, dtype)
+
+
+def _split_strings(content: bytes, elements: int) -> Array:
+    """The C++ runtime's packing of strings: the lengths of all as varints, then their bytes."""
+    if elements > len(content):
+        raise DataError(
+            f"tensor of {elements} strings: got {len(content)} bytes of tensor_content, want {elements} or more"
+        )
+    lengths = []
+    position = 0
+    for _ in range(elements):
+        length = shift = 0
+        while True:
+            if position == len(content) or shift > 28:
+                raise DataError(f"tensor of {elements} strings: bad length at byte {position} of tensor_content")
+            byte = content[position]
+            position += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        lengths.append(length)
+    if position + sum(lengths) != len(content):
+        raise DataError(
+            f"tensor of {elements} strings: got {len(content)} bytes of tensor_content, want {position + sum(lengths)}"
+        )
+    values = np.empty(elements, object)
+    for index, length in enumerate(lengths):
+        values[index] = content[position : position + length]
+        position += length
+    return values
+
+
+def _from_typed_field(tensor: TensorProto, number: int, dtype: np.dtype[Any]) -> Array:
+    if number == tensor_pb2.DT_STRING:
+        values = np.empty(len(tensor.string_val), object)
+        values[:] = list(tensor.string_val)
+        return values
+    if number in _FLOAT8:
+        return np.frombuffer(tensor.float8_val, np.uint8).view(dtype)
+    field, stored = _TYPED_FIELDS.get(number, ("int_val", None))
+    raw = getattr(tensor, field)
+    try:
+        if stored is not None:
+            return np.array(raw, stored).view(dtype)
+        if dtype.fields:
+            return np.array(raw, dtype[0]).view(dtype)
+        return _exact_integers(np.array(raw, np.int64), dtype)
+    except (OverflowError, ValueError) as error:
+        raise DataError(f"tensor of dtype {dtypes.name_of(number)}: {field}: {error}") from None
+
+
+def _exact_integers(wide: Array, dtype: np.dtype[Any]) -> Array:
+    values = wide.astype(dtype)
+    if not np.array_equal(values.astype(np.int64), wide):
+        raise ValueError(f"a value is out of range for {dtype}")
+    return values
+
+
+def _expand(values: Array, shape: tuple[int, ...], elements: int, dtype: np.dtype[Any]) -> Array:
+    try:
+        if values.size == elements:
+            return values.reshape(shape)
+        if values.size > 1:
+            if elements * dtype.itemsize > MAX_EXPANDED_BYTES:
+                raise UnsupportedError(
+                    f"tensor of shape {list(shape)}: {values.size} values expand to {elements * dtype.itemsize} bytes, "
+                    f"want <= {MAX_EXPANDED_BYTES}"
+                )
+            full = np.empty(elements, dtype)
+            full[: values.size] = values
+            full[values.size :] = values[-1]
+            return full.reshape(shape)
+        if values.size == 0:
+            values = np.array([b""], object) if dtype.kind == "O" else np.zeros(1, dtype)
+        return np.broadcast_to(values.reshape(()), shape)
+    except ValueError as error:  # numpy counts elements and dimensions in fewer bits than the format
+        raise UnsupportedError(f"tensor of shape {list(shape)[:8]}: {error}") from None
