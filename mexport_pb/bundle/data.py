@@ -52,6 +52,17 @@ class DataFiles:
         got = self.file(entry.shard_id).check(place_of(entry, name))
         self.compare(entry, name, got)
 
+    def check_place(self, entry: bundle_pb2.BundleEntryProto, name: str) -> None:
+        """Raise BundleError unless the tensor lies within its file: to be called before memory is asked for."""
+        size = self.file(entry.shard_id).size
+        if entry.offset + entry.size > size:
+            raise BundleError(
+                f"tensor {name!r} ends beyond the file: got offset {entry.offset} and size {entry.size}, "
+                f"want at most {size} bytes",
+                path=self.path(entry.shard_id),
+                offset=entry.offset,
+            )
+
     def compare(self, entry: bundle_pb2.BundleEntryProto, name: str, got: int) -> None:
         """Raise BundleCrcError if the checksum ``got`` is not the entry's."""
         if got != entry.crc32c:
@@ -81,13 +92,7 @@ class DataFiles:
             array = array.reshape(shape)
             return array if box is None else array[box_index(box)].copy()
         dtype = dtypes.numpy_dtype(entry.dtype)
-        if entry.offset + entry.size > file.size:  # before memory is asked for
-            raise BundleError(
-                f"tensor {name!r} ends beyond the file: got offset {entry.offset} and size {entry.size}, "
-                f"want at most {file.size} bytes",
-                path=self.path(entry.shard_id),
-                offset=entry.offset,
-            )
+        self.check_place(entry, name)
         out = np.empty(shape if box is None else tuple(length for _, length in box), dtype)
         # numpy's own buffers do not know the types of ml_dtypes.
         raw = out.reshape(-1).view(np.uint8)

@@ -156,26 +156,21 @@ class BundleReader:
         full = tuple((0, size) for size in shape)
         if not entry.slices:
             return self.files.read(entry, name, None if box == full else box)
-        # Parts that the box touches: each is cut to the overlap before it takes memory. The first one is read before
-        # the result is allocated, so that a missing file costs nothing.
-        out: npt.NDArray[Any] | None = None
+        touched = []
         for part, stored in self.stored(name, entry):
             part_box = part.box(shape)
             overlap = _intersect(part_box, box)
             if overlap is None:
                 continue
             label = f"{name} {part}"
-            if overlap == part_box:
-                values = self.files.read(stored, label)
-                if overlap == box:
-                    return values
-            else:
-                values = self.files.read(stored, label, _relative(overlap, part_box))
-            if out is None:
-                out = np.empty(tuple(length for _, length in box), dtypes.numpy_dtype(entry.dtype))
-            out[box_index(_relative(overlap, box))] = values
-        if out is None:  # an empty tensor in parts: nothing overlaps anything
-            out = np.empty(tuple(length for _, length in box), dtypes.numpy_dtype(entry.dtype))
+            if part_box == box:
+                return self.files.read(stored, label)
+            # All of them, before the result takes memory.
+            self.files.check_place(stored, label)
+            touched.append((stored, label, overlap, None if overlap == part_box else _relative(overlap, part_box)))
+        out = np.empty(tuple(length for _, length in box), dtypes.numpy_dtype(entry.dtype))
+        for stored, label, overlap, within_part in touched:
+            out[box_index(_relative(overlap, box))] = self.files.read(stored, label, within_part)
         return out
 
 

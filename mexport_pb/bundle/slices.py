@@ -126,7 +126,7 @@ def parse_shape_and_slice(text: str) -> tuple[Shape, TensorSlice]:
         InvalidArgumentError: other text, or a part outside the shape.
     """
     *dims, spec = text.split(" ")
-    if not dims or not all(dim.isascii() and dim.isdigit() for dim in dims):
+    if not dims or not all(_is_number(dim) for dim in dims):
         raise InvalidArgumentError(f"malformed shape and slice: got {text!r}, want such as '5 2 0,3:0,2'")
     shape = tuple(int(dim) for dim in dims)
     part = TensorSlice.parse(spec)
@@ -138,10 +138,14 @@ def _parse_extent(text: str, whole_text: str) -> tuple[int, int]:
     if text == "-":
         return 0, WHOLE_DIMENSION
     start, comma, length = text.partition(",")
-    digits = start + length
-    if not comma or not start or not length or not digits.isascii() or not digits.isdigit() or len(digits) > 40:
+    if not comma or not _is_number(start) or not _is_number(length):
         raise InvalidArgumentError(f"malformed slice: got {whole_text!r}, want such as '0,3:-'")
     return int(start), int(length)
+
+
+def _is_number(text: str) -> bool:
+    # No more digits than 2^63 has: Python refuses to convert very long ones, by a ValueError of its own.
+    return text.isascii() and text.isdigit() and len(text) <= 19
 
 
 def find_overlap(boxes: Sequence[tuple[tuple[int, int], ...]]) -> tuple[int, int] | None:
