@@ -31,10 +31,14 @@ def main() -> int:
     # A package of its own: the Python sources with the sanitized module in place of the plain one.
     tree = build / "tree"
     shutil.rmtree(tree, ignore_errors=True)
-    shutil.copytree(ROOT / "mexport_pb", tree / "mexport_pb", ignore=shutil.ignore_patterns("_core.*.so", "__pycache__"))
+    shutil.copytree(
+        ROOT / "mexport_pb", tree / "mexport_pb", ignore=shutil.ignore_patterns("_core.*.so", "__pycache__")
+    )
     subprocess.run([bin_dir / "cmake", "--install", build, "--prefix", tree], check=True, stdout=subprocess.DEVNULL)
 
-    preload = [subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip() for name in LIBRARIES[preset]]
+    preload = [
+        subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip() for name in LIBRARIES[preset]
+    ]
     environment = {
         **os.environ,
         "LD_PRELOAD": ":".join(preload),
