@@ -108,10 +108,8 @@ def _print_costs(exports: dict[str, dict[str, Any]]) -> None:
     for way, report in exports.items():
         times = rival["wall_seconds"] / report["wall_seconds"]
         memory = rival["peak_rss_mib"] / report["peak_rss_mib"]
-        print(
-            f"  {way:8} {report['wall_seconds']:7.2f} s {report['export_seconds']:7.2f} s {report['peak_rss_mib']:9.1f} MiB"
-            f"   {times:.1f} times as fast, {memory:.1f} times less memory"
-        )
+        costs = f"{report['wall_seconds']:7.2f} s {report['export_seconds']:7.2f} s {report['peak_rss_mib']:9.1f} MiB"
+        print(f"  {way:8} {costs}   {times:.1f} times as fast, {memory:.1f} times less memory")
 
 
 def _print_tree(root: Path) -> None:

@@ -52,7 +52,8 @@ def export_outputs_of(spec: EstimatorSpec) -> dict[str, ExportOutput]:
     if DEFAULT_SIGNATURE not in outputs:
         if len(outputs) != 1:
             raise InvalidArgumentError(
-                f"export_outputs: got {len(outputs)} outputs and none named {DEFAULT_SIGNATURE!r}: say which is the default"
+                f"export_outputs: got {len(outputs)} outputs and none named {DEFAULT_SIGNATURE!r}: "
+                "say which is the default"
             )
         outputs[DEFAULT_SIGNATURE] = next(iter(outputs.values()))
     return outputs
@@ -104,7 +105,8 @@ def _known_output(name: str, output: Any) -> ExportOutput:
     if hasattr(output, "outputs"):
         return PredictOutput(output.outputs)
     raise InvalidArgumentError(
-        f"export_outputs[{name!r}]: got {type(output).__name__}, want PredictOutput, ClassificationOutput or RegressionOutput"
+        f"export_outputs[{name!r}]: got {type(output).__name__}, "
+        "want PredictOutput, ClassificationOutput or RegressionOutput"
     )
 
 
