@@ -24,9 +24,21 @@ from mexport_pb.messages.constants import (
 )
 from mexport_pb.messages.models import make_meta_graph_def, make_saved_model
 from mexport_pb.messages.nodes import make_node_def
+from mexport_pb.messages.prediction_log import (
+    make_classify_request,
+    make_inference_task,
+    make_model_spec,
+    make_multi_inference_request,
+    make_predict_request,
+    make_prediction_log,
+    make_regress_request,
+    make_session_run_request,
+)
+from mexport_pb.messages.saved_model_file import read_meta_graph, read_saved_model, select_meta_graph
 from mexport_pb.messages.shapes import ShapeLike, make_tensor_shape, shape_to_list
 from mexport_pb.messages.signatures import make_init_op_signature, make_signature_def, make_tensor_info
 from mexport_pb.messages.tensors import make_tensor_proto, tensor_proto_to_array
+from mexport_pb.messages.text import from_text, to_text
 from mexport_pb.messages.wire import parse, serialize, to_message
 
 __all__ = [
@@ -38,17 +50,26 @@ __all__ = [
     "SERVING_TAG",
     "TRAIN_OP_SIGNATURE",
     "ShapeLike",
+    "from_text",
     "make_any_list",
     "make_asset_file_def",
     "make_attr_value",
     "make_bytes_list",
+    "make_classify_request",
     "make_float_list",
+    "make_inference_task",
     "make_init_op_signature",
     "make_int64_list",
     "make_meta_graph_def",
+    "make_model_spec",
+    "make_multi_inference_request",
     "make_node_def",
     "make_node_list",
+    "make_predict_request",
+    "make_prediction_log",
+    "make_regress_request",
     "make_saved_model",
+    "make_session_run_request",
     "make_signature_def",
     "make_tensor_info",
     "make_tensor_proto",
@@ -56,9 +77,13 @@ __all__ = [
     "make_variable_def",
     "pack_asset_file_def",
     "parse",
+    "read_meta_graph",
+    "read_saved_model",
+    "select_meta_graph",
     "serialize",
     "shape_to_list",
     "tensor_proto_to_array",
     "to_message",
+    "to_text",
     "unpack_asset_file_def",
 ]

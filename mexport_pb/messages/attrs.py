@@ -19,7 +19,7 @@ from mexport_pb.messages.wire import to_message
 __all__ = ["make_attr_value"]
 
 
-def make_attr_value(value: Any, type: str) -> AttrValue:  # noqa: A002  the name that OpDef gives it
+def make_attr_value(value: Any, type: str) -> AttrValue:
     """The AttrValue of an attribute that an OpDef declares with `type`.
 
     Args:
@@ -44,7 +44,7 @@ def make_attr_value(value: Any, type: str) -> AttrValue:  # noqa: A002  the name
     if entry is None or type not in (element, f"list({element})"):
         raise InvalidArgumentError(f"unknown attribute type: got {type!r}")
     field, convert = entry
-    if type == element:
+    if element == type:
         _set(attr, field, convert(value))
         return attr
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):

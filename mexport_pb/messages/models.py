@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from mexport_pb._proto.graph_pb2 import GraphDef, OpList
-from mexport_pb._proto.saved_model_pb2 import CollectionDef, MetaGraphDef, SavedModel, SignatureDef
-from mexport_pb._proto.saver_pb2 import SaverDef
+from mexport_pb._proto.graph_pb2 import OpList
+from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SavedModel
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.messages.constants import SCHEMA_VERSION
 from mexport_pb.messages.wire import to_message
 
 __all__ = ["make_meta_graph_def", "make_saved_model"]
+
+M = TypeVar("M", bound=Message)
 
 
 def make_meta_graph_def(
@@ -74,8 +76,5 @@ def make_saved_model(meta_graphs: Iterable[Message]) -> SavedModel:
     return saved_model
 
 
-def _copy(source: Message, target: GraphDef | SaverDef | CollectionDef | SignatureDef | MetaGraphDef) -> None:
-    if isinstance(source, type(target)):
-        target.CopyFrom(source)
-    else:
-        target.CopyFrom(to_message(source, type(target)))
+def _copy(source: Message, target: M) -> None:
+    target.CopyFrom(source if isinstance(source, type(target)) else to_message(source, type(target)))

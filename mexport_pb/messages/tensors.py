@@ -2,7 +2,8 @@
 
 :func:`make_tensor_proto` chooses the same fields as TensorFlow's function of that name, so the bytes are equal:
 
-* the elements of strings, booleans, complex numbers and types below 8 bits go into the typed field of their dtype;
+* the elements of strings, booleans, complex numbers, uint16 and types below 8 bits go into the typed field of their
+  dtype, one by one;
 * any other dtype uses its typed field for one element and ``tensor_content`` (row major, little endian) for more;
 * a tensor of no elements is dtype and shape.
 """
@@ -41,7 +42,12 @@ _FLOAT8: Final = frozenset(
     }
 )
 _BELOW_8_BITS: Final = frozenset({tensor_pb2.DT_INT4, tensor_pb2.DT_UINT4, tensor_pb2.DT_INT2, tensor_pb2.DT_UINT2})
-_ALWAYS_TYPED: Final = _BELOW_8_BITS | {tensor_pb2.DT_BOOL, tensor_pb2.DT_COMPLEX64, tensor_pb2.DT_COMPLEX128}
+_ALWAYS_TYPED: Final = _BELOW_8_BITS | {
+    tensor_pb2.DT_BOOL,
+    tensor_pb2.DT_COMPLEX64,
+    tensor_pb2.DT_COMPLEX128,
+    tensor_pb2.DT_UINT16,  # for no better reason than that TensorFlow does so
+}
 _OPAQUE: Final = frozenset({tensor_pb2.DT_RESOURCE, tensor_pb2.DT_VARIANT})
 
 # dtype -> its field, and how the field holds an element: the numpy type that the array is viewed as. Everything that is
@@ -82,7 +88,7 @@ def make_tensor_proto(value: Any, dtype: dtypes.DTypeLike = None, shape: Sequenc
         return to_message(value, TensorProto)
     number = None if dtype is None else dtypes.base_datatype(dtypes.datatype_of(dtype))
     if number in _OPAQUE:
-        raise InvalidArgumentError(f"dtype {dtypes.name_of(cast(int, number))} has no value outside its process")
+        raise InvalidArgumentError(f"dtype {dtypes.name_of(number)} has no value outside its process")
     array = _from_array(value, number) if _is_array_like(value) else _from_python(value, number, shape)
     if number is None:
         number = dtypes.datatype_of(array.dtype)
@@ -148,7 +154,7 @@ def _from_array(value: Any, number: int | None) -> Array:
     array = np.asarray(value)
     if array.dtype.kind in "SUO":
         if number not in (None, tensor_pb2.DT_STRING):
-            raise InvalidArgumentError(f"cannot make {dtypes.name_of(cast(int, number))} of a {array.dtype} array")
+            raise InvalidArgumentError(f"cannot make {dtypes.name_of(number)} of a {array.dtype} array")
         return array.astype(object) if array.dtype.kind != "O" else array
     if number == tensor_pb2.DT_STRING:
         raise InvalidArgumentError(f"cannot make string of a {array.dtype} array")
@@ -177,7 +183,7 @@ def _from_python(value: Any, number: int | None, shape: Sequence[int] | None) ->
         if array.dtype == np.int64:
             narrow = array.astype(np.int32)
             return narrow if np.array_equal(narrow, array) else array
-        if array.dtype == object:
+        if array.dtype.kind in "OSU":  # numpy turns the numbers of a mixed list into text
             raise InvalidArgumentError(f"cannot make a tensor of {value!r}")
         return array
     if shape is not None and math.prod(shape) == 0:
@@ -264,7 +270,7 @@ def _from_content(content: bytes, number: int, dtype: np.dtype[Any], elements: i
         )
     if number == tensor_pb2.DT_BOOL:
         # Other bytes than 0 and 1 would make numpy's booleans misbehave.
-        return np.frombuffer(content, np.uint8) != 0
+        return np.not_equal(np.frombuffer(content, np.uint8), 0)
     return np.frombuffer(content, dtype)
 
 
@@ -340,7 +346,7 @@ def _expand(values: Array, shape: tuple[int, ...], elements: int, dtype: np.dtyp
             full[values.size :] = values[-1]
             return full.reshape(shape)
         if values.size == 0:
-            values = np.array([b""], object) if dtype == object else np.zeros(1, dtype)
+            values = np.array([b""], object) if dtype.kind == "O" else np.zeros(1, dtype)
         return np.broadcast_to(values.reshape(()), shape)
     except ValueError as error:  # numpy counts elements and dimensions in fewer bits than the format
         raise UnsupportedError(f"tensor of shape {list(shape)[:8]}: {error}") from None
