@@ -233,7 +233,7 @@ def test_closed_writer(path, compression):
         writer.flush,
         writer.sync,
     ):
-        with pytest.raises(InvalidArgumentError, match="^the record writer is closed$"):
+        with pytest.raises(InvalidArgumentError, match=r"^the record writer is closed$"):
             use()
     assert list(read_records(path, compression)) == [b"x"]
 
@@ -263,7 +263,7 @@ def test_iterable_that_fails(path):
 def test_forgotten_writer_warns_and_closes(path, compression):
     writer = RecordWriter(path, compression)
     writer.write(b"x")
-    with pytest.warns(ResourceWarning, match="unclosed record writer: .*records"):
+    with pytest.warns(ResourceWarning, match=r"unclosed record writer: .*records"):
         del writer
     assert list(read_records(path, compression)) == [b"x"]
 
