@@ -1,0 +1,1 @@
+"""A small recommender model, trained for real, to export in several ways and compare them."""
