@@ -1,4 +1,4 @@
-"""Is a MetaGraphDef, or a whole SavedModel, legal?
+"""Whether a MetaGraphDef, or a whole SavedModel, is legal.
 
 The one place for legality: builders make what they are told to, and this package says what loaders would refuse or get
 wrong, before anything is published. It reads messages only; files are checked by those who write them.

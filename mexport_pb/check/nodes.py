@@ -19,9 +19,10 @@ PLACEHOLDERS: Final = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWit
 
 _NODE_NAME: Final = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/>]*\Z")
 _BODY_NODE_NAME: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\-/>]*\Z")
+# As the C++ runtime reads device names; the Python loader puts some more spellings right.
 _DEVICE: Final = re.compile(
-    r"(?:/job:(?P<job>\*|[A-Za-z][A-Za-z0-9_]*)|/(?:replica|task):(?:\*|[0-9]+)"
-    r"|/device:(?:\*|[A-Za-z][A-Za-z0-9_]*)(?::(?:\*|[0-9]+))?|/(?:[cC][pP][uU]|[gG][pP][uU]|TPU):(?:\*|[0-9]+))*\Z"
+    r"/\Z|(?:/job:(?P<job>\*|[A-Za-z][A-Za-z0-9_]*)|/(?:replica|task):(?:\*|[0-9]+)"
+    r"|/device:(?:\*|[A-Za-z][A-Za-z0-9_]*)(?::(?:\*|[0-9]+))?|/(?:cpu|CPU|gpu|GPU):(?:\*|[0-9]+))*\Z"
 )
 _LOCAL_JOBS: Final = frozenset({None, "*", "localhost"})
 
@@ -185,7 +186,7 @@ class Scope:
             return "not the name of a tensor"
         if count is None or (int(rest[0]) if rest else 0) < count:
             return None
-        return f"it has {count} tensors"
+        return f"there is no such output, it has {count}"
 
     def _known(self, index: int) -> tuple[Op | None, NodeDef]:
         node = self._nodes[index]

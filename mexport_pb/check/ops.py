@@ -18,7 +18,7 @@ _NO_VALUE: Final = AttrValue()
 
 def attr_of(node: NodeDef, key: str) -> AttrValue:
     """The node's attribute; an empty AttrValue if it has none of that name."""
-    return node.attr[key] if key in node.attr else _NO_VALUE
+    return node.attr.get(key, _NO_VALUE)
 
 
 class Op:
@@ -41,7 +41,7 @@ class Op:
         return len(self._outputs) if self._fixed_outputs else self._count(self._outputs, node)
 
     def has_output(self, name: str) -> bool:
-        """Has the op an output argument of this name?"""
+        """Whether the op has an output argument of this name."""
         return name in self._output_by_name
 
     def count_output(self, node: NodeDef, name: str) -> int | None:
@@ -89,7 +89,8 @@ class Op:
         return arg.type or self._attr(node, arg.type_attr).type or None
 
     def _attr(self, node: NodeDef, key: str) -> AttrValue:
-        return node.attr[key] if key in node.attr else self._defaults.get(key, _NO_VALUE)
+        value = node.attr.get(key)
+        return self._defaults.get(key, _NO_VALUE) if value is None else value
 
 
 class Ops:
