@@ -6,16 +6,21 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 JOBS ?= $(shell nproc)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_ENABLE_ONEDNN_OPTS ?= 0
+
+CMAKE := $(BIN)/cmake
+CMAKE_FLAGS = -DPython_EXECUTABLE=$(abspath $(PY)) -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
+CPP_SOURCES = $(shell git ls-files 'cpp/*.cc' 'cpp/*.h')
 
 # The package's own requirements; the rest are the dependency groups of pyproject.toml.
-REQUIREMENTS := $(PY) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+REQUIREMENTS = $(PY) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 	print(*p['dependencies'], *p['optional-dependencies']['tensorflow'], sep='\n')"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build
+.PHONY: help setup build demo test test-only test-wheel test-asan test-tsan check lint types generated format bench clean
 
 help: ## show the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(VENV)/.stamp ## make the virtual environment
 
@@ -28,7 +33,45 @@ $(VENV)/.stamp: pyproject.toml
 
 build: setup ## compile proto/ and cpp/ into the source tree
 	@mkdir -p build
-	@$(BIN)/cmake --preset default -DPython_EXECUTABLE=$(abspath $(PY)) -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
-		> build/configure.log 2>&1 || (cat build/configure.log; exit 1)
-	@$(BIN)/cmake --build --preset default -j $(JOBS)
-	@$(BIN)/cmake --install build/default --prefix . > /dev/null
+	@$(CMAKE) --preset default $(CMAKE_FLAGS) > build/configure.log 2>&1 || (cat build/configure.log; exit 1)
+	@$(CMAKE) --build --preset default -j $(JOBS)
+	@$(CMAKE) --install build/default --prefix . > /dev/null
+
+demo: build ## train a small model, export it three ways, compare with TensorFlow's own export
+	@$(PY) -m demo
+
+test: build test-only ## all tests, TensorFlow as the oracle included
+
+test-only:
+	@$(PY) -m pytest
+
+test-wheel: setup ## build the wheel and use it in a fresh environment without TensorFlow, on the newest protobuf
+	@$(PY) scripts/test_wheel.py
+
+# The Python tests of the compiled rooms, run against a module built with a sanitizer.
+test-asan test-tsan: test-%: build
+	@$(PY) scripts/test_sanitized.py $*
+
+lint: setup ## ruff and clang-format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/clang-format --dry-run --Werror $(CPP_SOURCES)
+
+types: build ## mypy --strict
+	@$(BIN)/mypy -p mexport_pb
+
+generated: build ## are the generated files what their sources make?
+	@$(PY) scripts/generate_op_defs.py --check
+
+check: lint types generated test test-asan test-wheel ## all that continuous integration runs
+
+format: setup ## rewrite the sources in the house format
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+	@$(BIN)/clang-format -i $(CPP_SOURCES)
+
+bench: build ## all benchmarks, rivals in the same run
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) $$file || exit 1; done
+
+clean: ## remove what build made, the virtual environment excepted
+	rm -rf build mexport_pb/_proto mexport_pb/_core.*.so

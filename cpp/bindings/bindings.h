@@ -8,4 +8,7 @@ namespace mexport {
 // Makes core's errors arrive as the classes of mexport_pb/errors.py.
 void RegisterErrors();
 
+// crc32c, RecordWriter and RecordReader.
+void RegisterRecord(pybind11::module_& module);
+
 }  // namespace mexport

@@ -31,15 +31,21 @@ const char* ClassName(ErrorKind kind) {
   return "MexportError";
 }
 
+// A path is bytes; Python's str holds the undecodable ones as surrogates.
+py::object DecodePath(const std::string& path) {
+  if (path.empty()) return py::none();
+  return py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size())));
+}
+
 void Raise(const Error& error) {
   const py::object type = py::module_::import("mexport_pb.errors").attr(ClassName(error.kind()));
   py::object instance;
   if (error.kind() == ErrorKind::kInvalidArgument) {
     instance = type(error.what());
   } else {
-    instance =
-        type(error.what(), py::arg("path") = error.path().empty() ? py::object(py::none()) : py::str(error.path()),
-             py::arg("offset") = error.offset() < 0 ? py::object(py::none()) : py::int_(error.offset()));
+    instance = type(error.what(), py::arg("path") = DecodePath(error.path()),
+                    py::arg("offset") = error.offset() < 0 ? py::object(py::none()) : py::int_(error.offset()));
   }
   PyErr_SetObject(type.ptr(), instance.ptr());
 }

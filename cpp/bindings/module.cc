@@ -4,4 +4,5 @@
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The compiled part of mexport_pb.";
   mexport::RegisterErrors();
+  mexport::RegisterRecord(module);
 }

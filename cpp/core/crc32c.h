@@ -3,10 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace mexport {
 
 // Returns the checksum of the bytes whose checksum is `crc`, followed by data[0, size). Start with crc = 0.
+// Runs the fastest implementation that this processor has.
 std::uint32_t ExtendCrc32c(std::uint32_t crc, const void* data, std::size_t size);
 
 inline std::uint32_t Crc32c(const void* data, std::size_t size) { return ExtendCrc32c(0, data, size); }
@@ -20,5 +22,15 @@ constexpr std::uint32_t UnmaskCrc(std::uint32_t masked) {
   const std::uint32_t rot = masked - kCrcMaskDelta;
   return (rot >> 17) | (rot << 15);
 }
+
+using ExtendCrc32cFunction = std::uint32_t (*)(std::uint32_t crc, const void* data, std::size_t size);
+
+struct Crc32cImplementation {
+  const char* name;
+  ExtendCrc32cFunction extend;
+};
+
+// Those that this processor can run, the fastest last; "portable" is always the first.
+std::span<const Crc32cImplementation> Crc32cImplementations();
 
 }  // namespace mexport

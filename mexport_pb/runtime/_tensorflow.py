@@ -7,7 +7,7 @@ from typing import Any
 from mexport_pb.errors import MexportError
 
 
-def tensorflow() -> Any:  # noqa: ANN401 - TensorFlow has no types
+def tensorflow() -> Any:
     """Import TensorFlow and return the module; raises :class:`MexportError` where it is not installed."""
     try:
         import tensorflow as tf

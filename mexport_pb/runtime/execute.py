@@ -69,7 +69,7 @@ def execute_restore(
     return {key: np.asarray(value) for key, value in answers.items()}
 
 
-def _config(tf: Any) -> Any:  # noqa: ANN401 - TensorFlow has no types
+def _config(tf: Any) -> Any:
     """Two threads of the session's own, and the process's pool for the kernels, whose size the first session fixes."""
     return tf.compat.v1.ConfigProto(
         inter_op_parallelism_threads=2,
@@ -80,7 +80,7 @@ def _config(tf: Any) -> Any:  # noqa: ANN401 - TensorFlow has no types
 
 
 def _plan(
-    tf: Any,  # noqa: ANN401
+    tf: Any,
     path: str,
     meta_graph: saved_model_pb2.MetaGraphDef,
     key: str,

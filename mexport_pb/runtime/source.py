@@ -22,22 +22,26 @@ class TensorFlowSource:
     TensorFlow is not installed.
     """
 
-    def new_graph(self) -> Any:  # noqa: ANN401 - TensorFlow has no types
+    def new_graph(self) -> Any:
         """Make an empty ``tf.Graph``."""
         return tensorflow().Graph()
 
-    def as_default(self, graph: Any) -> AbstractContextManager[Any]:  # noqa: ANN401
+    def as_default(self, graph: Any) -> AbstractContextManager[Any]:
         """Make ``graph`` the one that TensorFlow functions add to within a ``with`` block."""
         _check_graph(graph)
         context: AbstractContextManager[Any] = graph.as_default()
         return context
+
+    def current_graph(self) -> Any:
+        """Return the graph that TensorFlow functions add to now."""
+        return tensorflow().compat.v1.get_default_graph()
 
     def is_tensor(self, value: object) -> bool:
         """Tell whether :meth:`tensor_info` takes the value: a tensor, variable, or sparse or ragged tensor."""
         tf = tensorflow()
         return isinstance(value, tf.Variable) or bool(tf.is_tensor(value))
 
-    def tensor_info(self, value: Any) -> saved_model_pb2.TensorInfo:  # noqa: ANN401
+    def tensor_info(self, value: Any) -> saved_model_pb2.TensorInfo:
         """Describe a tensor for a signature.
 
         A sparse tensor is described by the names of its three tensors, a ragged one by its type and components. A
@@ -62,19 +66,24 @@ class TensorFlowSource:
                 ) from error
         return saved_model_pb2.TensorInfo.FromString(info.SerializeToString(deterministic=True))
 
-    def create_global_step(self, graph: Any) -> Any:  # noqa: ANN401
+    def create_global_step(self, graph: Any) -> Any:
         """Return the graph's global step, an int64 variable that is made if there is none."""
         tf = tensorflow()
         _check_graph(graph)
         with graph.as_default():  # outside of any graph it would be an eager variable, whatever the argument says
             return tf.compat.v1.train.get_or_create_global_step(graph)
 
-    def get_collection(self, graph: Any, name: str) -> list[Any]:  # noqa: ANN401
+    def add_to_collection(self, graph: Any, name: str, value: Any) -> None:
+        """Append a value to one of a graph's collections."""
+        _check_graph(graph)
+        graph.add_to_collection(name, value)
+
+    def get_collection(self, graph: Any, name: str) -> list[Any]:
         """Return what a graph's collection holds; an unknown name is an empty collection."""
         _check_graph(graph)
         return list(graph.get_collection(name))
 
-    def to_meta_graph(self, graph: Any) -> saved_model_pb2.MetaGraphDef:  # noqa: ANN401
+    def to_meta_graph(self, graph: Any) -> saved_model_pb2.MetaGraphDef:
         """Write the graph down, with ``_output_shapes``, as ``tf.compat.v1.saved_model.Builder`` would.
 
         Filled are graph_def, collection_def, and of meta_info_def the stripped op list and TensorFlow's version.

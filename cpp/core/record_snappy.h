@@ -1,0 +1,51 @@
+// Length-prefixed snappy blocks around a record file.
+#pragma once
+
+#include <memory>
+
+#include "core/byte_stream.h"
+#include "core/record_codec.h"
+
+namespace mexport {
+
+class SnappySink final : public ByteSink {
+ public:
+  SnappySink(std::unique_ptr<ByteSink> inner, std::unique_ptr<BlockCodec> codec);
+
+  void Flush() override;
+  void Sync() override;
+  void Close() override;
+
+ private:
+  void Drain(std::span<const std::uint8_t> bytes) override;
+
+  std::unique_ptr<ByteSink> inner_;
+  std::unique_ptr<BlockCodec> codec_;
+  ByteBuffer block_;
+};
+
+class SnappySource final : public ByteSource {
+ public:
+  SnappySource(std::unique_ptr<ByteSource> inner, std::unique_ptr<BlockCodec> codec);
+
+  std::size_t ReadSome(std::uint8_t* buffer, std::size_t size) override;
+  std::optional<std::uint64_t> Remaining() const override { return std::nullopt; }
+
+ private:
+  struct Block {
+    std::span<const std::uint8_t> bytes;
+    std::size_t plain = 0;  // the size that it claims to decompress to
+  };
+
+  // Brings the next block into the window; one without bytes at the end of the file.
+  Block NextBlock();
+
+  InputWindow input_;
+  std::unique_ptr<BlockCodec> codec_;
+  // What did not fit the reader's buffer.
+  ByteBuffer rest_;
+  std::size_t rest_begin_ = 0;
+  std::size_t rest_end_ = 0;
+};
+
+}  // namespace mexport

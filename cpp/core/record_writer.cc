@@ -1,0 +1,56 @@
+#include "core/record_writer.h"
+
+#include <array>
+#include <cstring>
+#include <string>
+
+#include "core/error.h"
+#include "core/record_format.h"
+
+namespace mexport {
+
+using record_format::kFooterBytes;
+using record_format::kHeaderBytes;
+using record_format::StoreFooter;
+using record_format::StoreHeader;
+
+bool RecordWriter::FitsBuffer(std::size_t size) const {
+  const std::size_t room = sink_->Room();
+  return room >= kHeaderBytes + kFooterBytes && size <= room - kHeaderBytes - kFooterBytes;
+}
+
+void RecordWriter::Write(const void* data, std::size_t size) {
+  if (FitsBuffer(size)) {
+    std::uint8_t* p = sink_->Extend(kHeaderBytes + size + kFooterBytes);
+    StoreHeader(p, size);
+    if (size > 0) std::memcpy(p + kHeaderBytes, data, size);
+    StoreFooter(p + kHeaderBytes + size, p + kHeaderBytes, size);
+    return;
+  }
+  // Three pieces, because a snappy block ends between pieces.
+  std::array<std::uint8_t, kHeaderBytes> header;
+  StoreHeader(header.data(), size);
+  sink_->Append(header.data(), header.size());
+  sink_->Append(data, size);
+  std::array<std::uint8_t, kFooterBytes> footer;
+  StoreFooter(footer.data(), data, size);
+  sink_->Append(footer.data(), footer.size());
+}
+
+void RecordWriter::WriteBatch(std::span<const std::uint8_t> data, std::span<const std::int64_t> offsets) {
+  if (offsets.empty()) throw Error(ErrorKind::kInvalidArgument, "offsets: got none, want one more than records");
+  std::int64_t last = 0;
+  for (std::size_t i = 0; i < offsets.size(); ++i) {
+    if (offsets[i] < last || static_cast<std::uint64_t>(offsets[i]) > data.size()) {
+      throw Error(ErrorKind::kInvalidArgument, "offsets[" + std::to_string(i) + "]: got " + std::to_string(offsets[i]) +
+                                                   ", want " + std::to_string(last) + " to " +
+                                                   std::to_string(data.size()));
+    }
+    last = offsets[i];
+  }
+  for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
+    Write(data.data() + offsets[i], static_cast<std::size_t>(offsets[i + 1] - offsets[i]));
+  }
+}
+
+}  // namespace mexport

@@ -1,0 +1,127 @@
+"""``mexport export``: a training job's graph and checkpoint in, a SavedModel for serving out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import mexport_pb as mx
+from mexport_pb.export.version import timestamped_directory, versioned_directory
+
+__all__ = ["add_parser"]
+
+_EXAMPLE = """\
+example:
+  mexport export --meta-graph model.ckpt-200.meta --checkpoint model.ckpt-200 --base /models/ctr \\
+      --signature 'serving_default:x=x:0->y=y:0'
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds the subcommand."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write a SavedModel from a .meta file and a checkpoint",
+        description=__doc__,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--meta-graph", required=True, metavar="M", help="file with the MetaGraphDef, such as model.ckpt-N.meta"
+    )
+    parser.add_argument("--checkpoint", metavar="C", help="prefix of the checkpoint, such as model.ckpt-N")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--output", metavar="D", help="the directory to make")
+    target.add_argument("--base", metavar="B", help="the folder to make a version in")
+    parser.add_argument(
+        "--version",
+        default="timestamp",
+        metavar="V",
+        help="with --base: timestamp (unix seconds, the default), global-step, or a number",
+    )
+    parser.add_argument(
+        "--signature",
+        action="append",
+        default=[],
+        metavar="S",
+        help="name:key=tensor[,key=tensor...]->key=tensor[,...]; repeatable; none: the graph's own",
+    )
+    parser.add_argument(
+        "--tags", default=mx.SERVING_TAG, help="comma-separated tags of the graph (default: %(default)s)"
+    )
+    parser.add_argument("--no-prune", action="store_true", help="also ship what the signatures do not need")
+    parser.add_argument(
+        "--keep-devices", action="store_true", help="leave the devices of the training job on the nodes"
+    )
+    parser.add_argument(
+        "--keep-default-attrs", action="store_true", help="also write attributes with their default value"
+    )
+    parser.add_argument("--as-text", action="store_true", help="write saved_model.pbtxt in place of saved_model.pb")
+    parser.add_argument(
+        "--asset-extra", action="append", default=[], metavar="NAME=FILE", help="a file for assets.extra/; repeatable"
+    )
+    parser.add_argument(
+        "--validate",
+        choices=("structure", "restore"),
+        default="structure",
+        help="how the model is checked before it is published; restore needs TensorFlow (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    signatures = [mx.parse_signature(text) for text in options.signature]
+    target, timestamped = _target(options)
+    path = mx.export_meta_graph(
+        options.meta_graph,
+        options.checkpoint,
+        target,
+        signatures,
+        prune=not options.no_prune,
+        tags=[tag for tag in options.tags.split(",") if tag],
+        clear_devices=not options.keep_devices,
+        strip_default_attrs=not options.keep_default_attrs,
+        assets_extra=_pairs(options.asset_extra),
+        as_text=options.as_text,
+        validate=options.validate,
+        timestamped=timestamped,
+    )
+    report = mx.check_saved_model(path, read_variables=False)
+    if options.json:
+        result = {
+            "path": str(path),
+            "signatures": report.signatures,
+            "variables": report.variables,
+            "variable_bytes": report.variable_bytes,
+        }
+        print(json.dumps(result, sort_keys=True))
+    else:
+        print(path)
+    return 0
+
+
+def _target(options: argparse.Namespace) -> tuple[Path, bool]:
+    if options.output is not None:
+        return Path(options.output), False
+    if options.version == "timestamp":
+        return timestamped_directory(options.base), True
+    if options.version == "global-step":
+        if options.checkpoint is None:
+            raise mx.InvalidArgumentError("--version global-step needs --checkpoint")
+        return versioned_directory(options.base, mx.checkpoint_step(options.checkpoint)), False
+    if not options.version.isascii() or not options.version.isdecimal():
+        raise mx.InvalidArgumentError(f"--version: got {options.version!r}, want timestamp, global-step or a number")
+    return versioned_directory(options.base, int(options.version)), False
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise mx.InvalidArgumentError(f"--asset-extra: got {text!r}, want NAME=FILE")
+        pairs[name] = path
+    return pairs

@@ -1,0 +1,60 @@
+"""Exporters: from a model_fn, a MetaGraphDef or several to a published SavedModel."""
+
+from mexport_pb.export.base import BaseExporter
+from mexport_pb.export.checkpoint import checkpoint_step, latest_checkpoint
+from mexport_pb.export.context import (
+    ExportContext,
+    ExportMode,
+    SavedModelSignature,
+    enter_export_mode,
+    get_current_export_ctx,
+    get_current_export_mode,
+    is_exporting,
+    is_exporting_distributed,
+    is_exporting_standalone,
+)
+from mexport_pb.export.meta_graph import SignatureSpec, export_meta_graph, parse_signature
+from mexport_pb.export.source import GraphSource, ProtobufSource
+from mexport_pb.export.spec import (
+    ClassificationOutput,
+    EstimatorSpec,
+    ModeKeys,
+    PredictOutput,
+    RegressionOutput,
+    RunConfig,
+    ServingInputReceiver,
+)
+from mexport_pb.export.standalone import StandaloneExporter
+from mexport_pb.export.validate import CheckReport, check_saved_model
+from mexport_pb.export.writer import write_saved_model
+
+__all__ = [
+    "BaseExporter",
+    "CheckReport",
+    "ClassificationOutput",
+    "EstimatorSpec",
+    "ExportContext",
+    "ExportMode",
+    "GraphSource",
+    "ModeKeys",
+    "PredictOutput",
+    "ProtobufSource",
+    "RegressionOutput",
+    "RunConfig",
+    "SavedModelSignature",
+    "ServingInputReceiver",
+    "SignatureSpec",
+    "StandaloneExporter",
+    "check_saved_model",
+    "checkpoint_step",
+    "enter_export_mode",
+    "export_meta_graph",
+    "get_current_export_ctx",
+    "get_current_export_mode",
+    "is_exporting",
+    "is_exporting_distributed",
+    "is_exporting_standalone",
+    "latest_checkpoint",
+    "parse_signature",
+    "write_saved_model",
+]

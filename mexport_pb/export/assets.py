@@ -1,0 +1,160 @@
+"""Files that go into an export: assets that the graph names, and extra files beside the model.
+
+The naming rule of :func:`resolve_assets` is the one of ``tf.compat.v1.saved_model.Builder``: see
+docs/formats/saved_model.md.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from mexport_pb._proto.graph_pb2 import NodeDef
+from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
+from mexport_pb.check import check_asset_filename
+from mexport_pb.errors import InvalidArgumentError, MismatchError
+from mexport_pb.messages import (
+    make_asset_file_def,
+    pack_asset_file_def,
+    tensor_proto_to_array,
+    unpack_asset_file_def,
+)
+from mexport_pb.messages.constants import ASSET_BASE_FILENAME, ASSET_FILEPATHS_COLLECTION, ASSETS_COLLECTION
+
+__all__ = ["ResolvedAssets", "check_extra_files", "copy_files", "resolve_assets"]
+
+
+@dataclass(frozen=True)
+class ResolvedAssets:
+    """What :func:`resolve_assets` found.
+
+    Attributes:
+        meta_graph: The graph with an AssetFileDef for every asset.
+        files: Source by name under ``assets/``.
+    """
+
+    meta_graph: MetaGraphDef
+    files: dict[str, str]
+
+
+def resolve_assets(
+    meta_graph: MetaGraphDef, files: Mapping[str, str | os.PathLike[str]] | None = None
+) -> ResolvedAssets:
+    """Gives every asset of a graph a name under ``assets/`` and finds its source.
+
+    Tensors of the collection ``asset_filepaths`` are Consts that hold the path of their source. Each gets an
+    AssetFileDef in the collection ``saved_model_assets``, named by the path's last component; where two sources of
+    different content clash, the later one becomes ``name_1``, ``name_2``, …
+
+    Args:
+        meta_graph: The graph; it is not changed.
+        files: Sources, by name, of the AssetFileDefs that the graph has already.
+
+    Raises:
+        InvalidArgumentError: A tensor of the collection is not a Const with one non-empty string, or a name is illegal.
+        MismatchError: A source is missing or no file, or an AssetFileDef has no source, or a source no AssetFileDef.
+    """
+    result = MetaGraphDef()
+    result.CopyFrom(meta_graph)
+    sources = {name: os.fspath(path) for name, path in (files or {}).items()}
+    for name, path in sources.items():
+        check_asset_filename(name)
+        _check_source(name, path)
+    _check_named(result, sources)
+    # A tensor that is listed twice is one asset: the C++ loader refuses to feed a tensor twice.
+    tensors = list(dict.fromkeys(_asset_tensors(result)))
+    if tensors:
+        nodes = {node.name: node for node in result.graph_def.node}
+        for tensor in tensors:
+            path = _path_of(tensor, nodes)
+            _check_source(tensor, path)
+            name = _unique_name(path, sources)
+            sources[name] = path
+            # An AssetFileDef of this graph names the tensor alone; its dtype and shape stay in the graph.
+            asset = pack_asset_file_def(make_asset_file_def(tensor, name))
+            result.collection_def[ASSETS_COLLECTION].any_list.value.append(asset)
+    return ResolvedAssets(result, sources)
+
+
+def check_extra_files(files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
+    """Checks destinations (paths relative to ``assets.extra/``) and sources of extra files.
+
+    Raises:
+        InvalidArgumentError: A destination is absolute, empty, or leaves the folder.
+        MismatchError: A source is missing or no file.
+    """
+    checked: dict[str, str] = {}
+    for destination, source in files.items():
+        parts = PurePosixPath(destination).parts
+        if not parts or str(PurePosixPath(destination)) != destination:
+            raise InvalidArgumentError(f"extra asset {destination!r}: want a relative path in its shortest form")
+        for part in parts:
+            check_asset_filename(part)
+        _check_source(destination, os.fspath(source))
+        checked[destination] = os.fspath(source)
+    return checked
+
+
+def copy_files(files: Mapping[str, str], folder: Path) -> None:
+    """Copies files into a new folder, by destination; the kernel moves the bytes. Does nothing without files."""
+    for destination in sorted(files):
+        target = folder / destination
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(files[destination], target)
+
+
+def _asset_tensors(meta_graph: MetaGraphDef) -> list[str]:
+    # A look-up in a protobuf map would make the entry.
+    if ASSET_FILEPATHS_COLLECTION not in meta_graph.collection_def:
+        return []
+    return list(meta_graph.collection_def[ASSET_FILEPATHS_COLLECTION].node_list.value)
+
+
+def _check_named(meta_graph: MetaGraphDef, sources: Mapping[str, str]) -> None:
+    """Every AssetFileDef that is there already has its source, and every source its AssetFileDef."""
+    assets = list(meta_graph.asset_file_def)
+    if ASSETS_COLLECTION in meta_graph.collection_def:
+        packed = meta_graph.collection_def[ASSETS_COLLECTION].any_list.value
+        assets += [unpack_asset_file_def(value) for value in packed]
+    names = {asset.filename for asset in assets if asset.filename != ASSET_BASE_FILENAME}
+    for name in sorted(names - set(sources)):
+        raise MismatchError(f"the graph has an asset {name!r}, but no file was given for it")
+    for name in sorted(set(sources) - names):
+        raise MismatchError(f"a file was given for the asset {name!r}, which the graph does not have")
+
+
+def _path_of(tensor: str, nodes: Mapping[str, NodeDef]) -> str:
+    node = nodes.get(tensor.partition(":")[0])
+    if node is None:
+        raise InvalidArgumentError(f"asset tensor {tensor!r}: no such node in the graph")
+    if node.op != "Const":
+        raise InvalidArgumentError(f"asset tensor {tensor!r}: got an operation {node.op}, want a Const with a path")
+    values = tensor_proto_to_array(node.attr["value"].tensor).reshape(-1)
+    if values.size != 1 or not isinstance(values[0], bytes) or not values[0]:
+        raise InvalidArgumentError(f"asset tensor {tensor!r}: want one string that is not empty, got {values.tolist()}")
+    return os.fsdecode(values[0])
+
+
+def _check_source(name: str, path: str) -> None:
+    if not os.path.isfile(path):
+        reason = "is a directory" if os.path.isdir(path) else "does not exist"
+        raise MismatchError(f"asset {name!r}: its source {path} {reason}")
+
+
+def _unique_name(path: str, sources: Mapping[str, str]) -> str:
+    base = os.path.basename(path)
+    check_asset_filename(base)
+    if base not in sources:
+        return base
+    # Only the file that has the plain name is compared: a third file equal to name_1 becomes name_2.
+    known = sources[base]
+    if known == path or filecmp.cmp(known, path, shallow=False):
+        return base
+    suffix = 1
+    while f"{base}_{suffix}" in sources:
+        suffix += 1
+    return f"{base}_{suffix}"

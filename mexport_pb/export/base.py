@@ -1,0 +1,263 @@
+"""What all exporters share: running a model_fn, and writing one graph of it as one SavedModel."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import inspect
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
+from mexport_pb.errors import InvalidArgumentError, UnsupportedError
+from mexport_pb.export.checkpoint import checkpoint_step, latest_checkpoint
+from mexport_pb.export.context import ExportContext
+from mexport_pb.export.signatures import build_signature_defs, export_outputs_of, signatures_of
+from mexport_pb.export.source import Graph, GraphSource, ProtobufSource
+from mexport_pb.export.spec import EstimatorSpec, ModeKeys, ModelFn, ReceiverFn, RunConfig, ServingInputReceiver
+from mexport_pb.export.version import timestamped_directory, versioned_directory
+from mexport_pb.export.writer import Path_, Validation, write_saved_model
+from mexport_pb.graph import add_main_op, add_saver, clear_devices, strip_default_attrs
+from mexport_pb.messages import SERVING_TAG, make_signature_def
+from mexport_pb.messages.constants import WARMUP_FILENAME
+
+__all__ = ["BaseExporter"]
+
+HASHTABLE_ASSIGN_SIGNATURE = "hashtable_assign"
+TABLE_COLLECTIONS = ("monolith_hash_tables", "monolith_multi_hash_tables")
+_TF_CONFIG = "TF_CONFIG"
+
+
+class BaseExporter(abc.ABC):
+    """Exports a model_fn's graphs with the values of a checkpoint.
+
+    Args:
+        model_fn: Builds the model: ``model_fn(features, mode=..., config=...) -> EstimatorSpec``; ``mode`` and
+            ``config`` are given if it takes them.
+        model_dir: The folder of checkpoints.
+        export_dir_base: The folder of versions to export into.
+        shared_embedding: Whether embedding tables are read from the checkpoint's folder at load time instead of
+            being copied into the export. A table's own setting goes first.
+        warmup_file: A TFRecord file of PredictionLogs to install for warmup.
+        export_context_list: Makers of context managers that are entered, in their order, around the export.
+        source: What kind of graphs model_fn builds: :class:`ProtobufSource` (the default) or
+            :class:`mexport_pb.runtime.TensorFlowSource`.
+        validate: How each staged model is checked before it is published; see :func:`write_saved_model`.
+        global_step_as_timestamp: Name versions by the global step instead of unix seconds.
+    """
+
+    def __init__(
+        self,
+        model_fn: ModelFn,
+        model_dir: Path_,
+        export_dir_base: Path_,
+        shared_embedding: bool = False,
+        warmup_file: Path_ | None = None,
+        export_context_list: Sequence[Callable[[], AbstractContextManager[Any]]] | None = None,
+        *,
+        source: GraphSource | None = None,
+        validate: Validation = "structure",
+        global_step_as_timestamp: bool = False,
+    ) -> None:
+        self._model_fn = model_fn
+        self._model_dir = os.fspath(model_dir)
+        self._export_dir_base = Path(export_dir_base)
+        self._shared_embedding = shared_embedding
+        self._warmup_file = None if warmup_file is None else os.fspath(warmup_file)
+        self._export_context_list = list(export_context_list or [])
+        self._source: GraphSource = source or ProtobufSource()
+        self._validate: Validation = validate
+        self._global_step_as_timestamp = global_step_as_timestamp
+
+    @abc.abstractmethod
+    def export_saved_model(
+        self,
+        serving_input_receiver_fn: ReceiverFn,
+        checkpoint_path: Path_ | None = None,
+        global_step: int | None = None,
+    ) -> bytes | dict[str, bytes]:
+        """Exports the model.
+
+        Args:
+            serving_input_receiver_fn: Builds the inputs of the serving graph.
+            checkpoint_path: Prefix of the checkpoint; the newest one of ``model_dir`` if None.
+            global_step: The step that the checkpoint is of; read from it if None.
+
+        Returns:
+            The published directory, or the directories by sub-model, as file system bytes.
+        """
+
+    def gen_warmup_assets(self) -> dict[str, str]:
+        """The warmup file under the name that servers look for, as extra assets; empty without one.
+
+        Raises:
+            InvalidArgumentError: The file does not exist.
+        """
+        if self._warmup_file is None:
+            return {}
+        if not os.path.isfile(self._warmup_file):
+            raise InvalidArgumentError(f"{self._warmup_file}: the warmup file does not exist")
+        return {WARMUP_FILENAME: self._warmup_file}
+
+    def _find_checkpoint(self, checkpoint_path: Path_ | None) -> str:
+        if checkpoint_path is not None:
+            return os.fspath(checkpoint_path)
+        found = latest_checkpoint(self._model_dir)
+        if found is None:
+            raise InvalidArgumentError(f"{self._model_dir}: no checkpoint to export in this folder")
+        return found
+
+    @contextlib.contextmanager
+    def _export_environment(self) -> Iterator[None]:
+        """Enters the user's contexts, and hides the training cluster from the model_fn."""
+        with contextlib.ExitStack() as stack:
+            for make_context in self._export_context_list:
+                stack.enter_context(make_context())
+            tf_config = os.environ.pop(_TF_CONFIG, None)
+            try:
+                yield
+            finally:
+                if tf_config is not None:
+                    os.environ[_TF_CONFIG] = tf_config
+
+    def _run_model_fn(self, graph: Graph, context: ExportContext, serving_input_receiver_fn: ReceiverFn) -> None:
+        """Builds the serving graph in ``graph`` and hands its signatures to ``context``."""
+        with self._source.as_default(graph):
+            receiver = _as_receiver(serving_input_receiver_fn())
+            spec = self._call_model_fn(receiver.features)
+            for signature in signatures_of(receiver, export_outputs_of(spec), self._source):
+                context.add_signature(graph, signature.name, signature.inputs, signature.outputs, signature.method_name)
+
+    def _call_model_fn(self, features: Any) -> EstimatorSpec:
+        parameters = inspect.signature(self._model_fn).parameters
+        takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+        offered = {"mode": ModeKeys.PREDICT, "config": RunConfig(self._model_dir)}
+        spec: EstimatorSpec = self._model_fn(features, **{k: v for k, v in offered.items() if takes_all or k in parameters})
+        if not hasattr(spec, "predictions"):
+            raise InvalidArgumentError(f"the model_fn returned {type(spec).__name__}, want an EstimatorSpec")
+        return spec
+
+    def _export_saved_model_from_graph(
+        self,
+        graph: Graph,
+        checkpoint_path: Path_ | None,
+        export_dir_base: Path_ | None = None,
+        export_dir: Path_ | None = None,
+        *,
+        export_ctx: ExportContext,
+        restore_vars: bool = True,
+        restore_hashtable: bool = True,
+        assign_hashtable: bool = True,
+        export_tags: Iterable[str] = (SERVING_TAG,),
+        assets_extra: Mapping[str, Path_] | None = None,
+        clear_devices: bool = False,
+        strip_default_attrs: bool = True,
+        global_step: int | None = None,
+    ) -> bytes:
+        """Writes one graph as one SavedModel.
+
+        Args:
+            graph: A graph of this exporter's source.
+            checkpoint_path: Prefix of the checkpoint with its variables.
+            export_dir_base: The folder to make a version in; the version is chosen by the exporter's rule.
+            export_dir: The directory to make, if the caller chose it.
+            export_ctx: Has the graph's signatures.
+            restore_vars: Whether the variables' values and a saver go into the model.
+            restore_hashtable: Whether the embedding tables' values go into the model.
+            assign_hashtable: Whether the model can be fed new table values (signature ``hashtable_assign``).
+            export_tags: The tags of the graph.
+            assets_extra: Sources by path relative to ``assets.extra/``.
+            clear_devices: Whether nodes lose their devices.
+            strip_default_attrs: Whether attributes that have their default value are left out.
+            global_step: The step to name the version by, where that is the rule; else read from the checkpoint.
+
+        Returns:
+            The published directory.
+
+        Raises:
+            MexportError: As :func:`write_saved_model`.
+        """
+        if (export_dir is None) == (export_dir_base is None):
+            raise InvalidArgumentError("want either export_dir or export_dir_base")
+        meta_graph = self._serving_meta_graph(
+            graph,
+            export_ctx,
+            restore_vars=restore_vars,
+            restore_hashtable=restore_hashtable,
+            assign_hashtable=assign_hashtable,
+            clear_nodes=clear_devices,
+            strip=strip_default_attrs,
+        )
+        timestamped = False
+        if export_dir is not None:
+            target = Path(export_dir)
+        elif self._global_step_as_timestamp and checkpoint_path is not None:
+            step = checkpoint_step(checkpoint_path) if global_step is None else global_step
+            target = versioned_directory(str(export_dir_base), step)
+        else:
+            target, timestamped = timestamped_directory(str(export_dir_base)), True
+        path = write_saved_model(
+            meta_graph,
+            target,
+            checkpoint_path if restore_vars else None,
+            tags=export_tags,
+            assets_extra=assets_extra,
+            validate=self._validate,
+            timestamped=timestamped,
+        )
+        return os.fsencode(path)
+
+    def _serving_meta_graph(
+        self,
+        graph: Graph,
+        context: ExportContext,
+        *,
+        restore_vars: bool,
+        restore_hashtable: bool,
+        assign_hashtable: bool,
+        clear_nodes: bool,
+        strip: bool,
+    ) -> MetaGraphDef:
+        # A saver needs a variable: the global step makes sure that there is one.
+        with self._source.as_default(graph):
+            self._source.create_global_step(graph)
+        signatures = build_signature_defs(context.signatures(graph), self._source)
+        meta_graph = self._source.to_meta_graph(graph)
+        if restore_hashtable:
+            _refuse_tables(meta_graph)
+        if assign_hashtable:
+            # Pushers of table values call it by name, so it is there even in a model without tables.
+            signatures.setdefault(HASHTABLE_ASSIGN_SIGNATURE, make_signature_def({}, {}))
+        for name, signature in signatures.items():
+            meta_graph.signature_def[name].CopyFrom(signature)
+        if restore_vars:
+            meta_graph = add_saver(meta_graph)
+        meta_graph = add_main_op(meta_graph)
+        if clear_nodes:
+            meta_graph = clear_devices(meta_graph)
+        if strip:
+            meta_graph = strip_default_attrs(meta_graph)
+        return meta_graph
+
+
+def _as_receiver(value: Any) -> ServingInputReceiver:
+    """Takes receivers of other makers too, by their attributes."""
+    if isinstance(value, ServingInputReceiver):
+        return value
+    if not (hasattr(value, "features") and hasattr(value, "receiver_tensors")):
+        raise InvalidArgumentError(
+            f"the serving_input_receiver_fn returned {type(value).__name__}, want a ServingInputReceiver"
+        )
+    alternatives = getattr(value, "receiver_tensors_alternatives", None) or {}
+    return ServingInputReceiver(value.features, value.receiver_tensors, alternatives)
+
+
+def _refuse_tables(meta_graph: MetaGraphDef) -> None:
+    for name in TABLE_COLLECTIONS:
+        if name in meta_graph.collection_def:
+            raise UnsupportedError(
+                f"the graph has embedding hash tables (collection {name!r}); this version exports dense variables only"
+            )

@@ -1,0 +1,263 @@
+"""A directory that is complete or absent: staged beside its target, made durable, then renamed.
+
+The promise: when :meth:`StagedDirectory.commit` returns, the target survives power loss; before, it is absent. A crash
+at any point leaves a directory whose name no server takes for a version, and the next export removes it.
+
+Whether the owner of such a leftover is alive is told by a lock that it holds on the directory (``flock``; the kernel
+releases it when the process dies, however it dies), not by a process number, which other machines on the same file
+system would misread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mexport_pb.errors import PublishError, VersionExistsError
+
+__all__ = ["TEMP_PREFIX", "StagedDirectory", "remove_dead_stagings", "staged_directory"]
+
+TEMP_PREFIX = "temp-"
+"""What the names of staged directories begin with: not a number, so no server takes one for a version."""
+
+_MAX_NAME_TRIES = 100
+_RENAME_NOREPLACE = 1
+_AT_FDCWD = -100
+
+_log = logging.getLogger(__name__)
+
+
+class StagedDirectory:
+    """A directory in the making. Fill :attr:`path`, then :meth:`commit` it or :meth:`discard` it.
+
+    Args:
+        target: Where the finished directory will be. Its parent folders are made.
+        next_target: Gives another target in the same parent folder whenever the last one is taken; without it a taken
+            target is an error.
+
+    Raises:
+        VersionExistsError: The target is there already.
+        OSError: The parent cannot be made or written.
+    """
+
+    def __init__(
+        self, target: str | os.PathLike[str], *, next_target: Callable[[], str | os.PathLike[str]] | None = None
+    ) -> None:
+        self.target = Path(os.path.abspath(target))
+        self._next_target = next_target
+        if next_target is None and os.path.lexists(self.target):
+            raise _taken(self.target)
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead_stagings(self.target.parent)
+        self._lock: int | None
+        self.path, self._lock = _make_locked_directory(self.target)
+
+    def commit(self) -> Path:
+        """Makes the directory durable and gives it its name.
+
+        Returns:
+            The final path.
+
+        Raises:
+            VersionExistsError: The name is taken. The staged directory is still there, to be discarded.
+            OSError: A sync or the rename failed.
+        """
+        _sync_tree(self.path)
+        while True:
+            try:
+                _rename_noreplace(self.path, self.target)
+                break
+            except VersionExistsError:
+                if self._next_target is None:
+                    raise
+            self.target = self.target.parent / Path(self._next_target()).name
+        _sync(self.target.parent)
+        self._unlock()
+        return self.target
+
+    def discard(self) -> None:
+        """Removes the staged directory; does nothing after a commit."""
+        if self._lock is None:
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+@contextlib.contextmanager
+def staged_directory(
+    target: str | os.PathLike[str], *, next_target: Callable[[], str | os.PathLike[str]] | None = None
+) -> Iterator[StagedDirectory]:
+    """A :class:`StagedDirectory` that is discarded when the block is left without a commit, in whatever way."""
+    staged = StagedDirectory(target, next_target=next_target)
+    try:
+        yield staged
+    finally:
+        staged.discard()
+
+
+def remove_dead_stagings(parent: str | os.PathLike[str]) -> list[Path]:
+    """Removes what exports into ``parent`` that died have left behind, and nothing of exports that are alive.
+
+    Args:
+        parent: A folder of versions.
+
+    Returns:
+        The directories that were removed. One that cannot be locked or removed is left alone.
+    """
+    removed: list[Path] = []
+    with os.scandir(parent) as entries:
+        # Only names of our own making: other tools keep temp-… folders too.
+        candidates = [Path(e.path) for e in entries if _is_staging_name(e.name) and e.is_dir(follow_symlinks=False)]
+    for candidate in candidates:
+        lock = _try_lock(candidate)
+        if lock is None:
+            continue
+        try:
+            if _is_same_directory(candidate, lock):
+                shutil.rmtree(candidate)
+                removed.append(candidate)
+                _log.info("removed %s, left behind by an export that died", candidate)
+        except OSError as error:
+            _log.warning("cannot remove %s, left behind by an export that died: %s", candidate, error)
+        finally:
+            os.close(lock)
+    return removed
+
+
+def _staging_name(target: Path) -> str:
+    return f"{TEMP_PREFIX}{target.name}-{os.getpid()}-{secrets.token_hex(8)}"
+
+
+def _is_staging_name(name: str) -> bool:
+    parts = name.rsplit("-", 2)
+    return (
+        name.startswith(TEMP_PREFIX)
+        and len(parts) == 3
+        and parts[1].isdecimal()
+        and len(parts[2]) == 16
+        and all(c in "0123456789abcdef" for c in parts[2])
+    )
+
+
+def _make_locked_directory(target: Path) -> tuple[Path, int]:
+    for _ in range(_MAX_NAME_TRIES):
+        path = target.parent / _staging_name(target)
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        # Between mkdir and the lock another exporter may take the directory for a dead one: then start again.
+        lock = _try_lock(path)
+        if lock is not None:
+            if _is_same_directory(path, lock):
+                return path, lock
+            os.close(lock)
+        elif path.exists() and not _locks_work(path):
+            path.rmdir()
+            raise PublishError(f"{target.parent}: this file system cannot lock a directory; export to a local one")
+    raise PublishError(f"{target.parent}: cannot make a staging directory: {_MAX_NAME_TRIES} tries were all taken")
+
+
+def _try_lock(path: Path) -> int | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def _locks_work(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _is_same_directory(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _sync(path: str | os.PathLike[str]) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_tree(root: Path) -> None:
+    """Files first, then directories from the bottom up: a durable directory never names a file that is not."""
+    for folder, _, files in os.walk(root, topdown=False):
+        for name in files:
+            _sync(os.path.join(folder, name))
+        _sync(folder)
+
+
+def _rename_noreplace(source: Path, target: Path) -> None:
+    """Renames a directory, unless the target exists: a plain rename would silently replace an empty directory."""
+    error = _renameat2(source, target)
+    if error == 0:
+        return
+    if error in (errno.EINVAL, errno.ENOSYS):
+        # A file system without RENAME_NOREPLACE, such as NFS. Its plain rename is atomic and fails on a directory with
+        # something in it, and no export is empty, so nothing exported can be lost here either.
+        if os.path.lexists(target):
+            raise _taken(target)
+        try:
+            os.rename(source, target)
+        except OSError as rename_error:
+            if rename_error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise _taken(target) from rename_error
+            raise
+        return
+    if error in (errno.EEXIST, errno.ENOTEMPTY):
+        raise _taken(target)
+    raise OSError(error, os.strerror(error), str(source), None, str(target))
+
+
+def _taken(target: Path) -> VersionExistsError:
+    return VersionExistsError(f"{target}: the export target is there already; it is never overwritten")
+
+
+def _renameat2(source: Path, target: Path) -> int:
+    """Returns 0 or the error number; ENOSYS where the C library does not know the call."""
+    if not sys.platform.startswith("linux"):
+        return errno.ENOSYS
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return errno.ENOSYS
+    function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    function.restype = ctypes.c_int
+    result = function(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
+    return 0 if result == 0 else ctypes.get_errno()

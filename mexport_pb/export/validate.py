@@ -1,0 +1,163 @@
+"""Is this SavedModel directory whole? Asked of a staged export before it is published, and of any model by users."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
+from mexport_pb.bundle import BundleReader
+from mexport_pb.check import Problem, check_asset_filename, find_saved_model_problems
+from mexport_pb.dtypes import name_of
+from mexport_pb.errors import InvalidArgumentError, MexportError, ValidationError
+from mexport_pb.graph import save_plan
+from mexport_pb.messages import read_saved_model, unpack_asset_file_def
+from mexport_pb.messages.constants import ASSET_BASE_FILENAME, ASSETS_COLLECTION, ASSETS_DIRECTORY, VARIABLES_PREFIX
+
+__all__ = ["CheckReport", "check_saved_model", "validate_staged"]
+
+VALIDATIONS = ("structure", "restore")
+
+
+@dataclass
+class CheckReport:
+    """What :func:`check_saved_model` found.
+
+    Attributes:
+        path: The directory.
+        tag_sets: The tags of each graph.
+        signatures: Signature names of all graphs.
+        variables: How many tensors the variable index has.
+        variable_bytes: The size of the data files, in bytes.
+        assets: Files under ``assets/`` that the graphs name.
+        problems: All findings; the model is fit to serve when none is an error.
+    """
+
+    path: Path
+    tag_sets: list[list[str]] = field(default_factory=list)
+    signatures: list[str] = field(default_factory=list)
+    variables: int = 0
+    variable_bytes: int = 0
+    assets: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The findings that make the model unfit."""
+        return [problem for problem in self.problems if problem.severity == "error"]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no finding is an error."""
+        return not self.errors
+
+    def raise_if_bad(self) -> None:
+        """Raises ValidationError, with every error in its message, unless the model is fit."""
+        if self.errors:
+            raise ValidationError(f"{self.path}: " + "; ".join(f"{p.where}: {p.message}" for p in self.errors))
+
+
+def check_saved_model(path: str | os.PathLike[str], *, read_variables: bool = True) -> CheckReport:
+    """Checks a SavedModel directory without TensorFlow: messages, signatures, variables and assets.
+
+    Args:
+        path: The directory.
+        read_variables: Also read every variable and verify its checksum; else only the index and the file sizes.
+
+    Returns:
+        The findings; a damaged model is a report with errors, not an exception.
+
+    Raises:
+        FileNotFoundError: There is no SavedModel.
+        SavedModelError: ``saved_model.pb`` does not parse.
+        UnsupportedError: The model is of a kind that cannot be read.
+    """
+    path = Path(path)
+    saved_model = read_saved_model(path)
+    report = CheckReport(path)
+    report.tag_sets = [list(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
+    report.signatures = sorted({name for graph in saved_model.meta_graphs for name in graph.signature_def})
+    report.problems += find_saved_model_problems(saved_model)
+    _check_variables(path, list(saved_model.meta_graphs), report, read_variables)
+    for graph in saved_model.meta_graphs:
+        _check_assets(path, graph, report)
+    return report
+
+
+def validate_staged(path: Path, validation: str) -> None:
+    """Checks a staged export as the exporter was told to.
+
+    Raises:
+        InvalidArgumentError: There is no such validation.
+        ValidationError: The export is not fit to be published.
+    """
+    if validation not in VALIDATIONS:
+        raise InvalidArgumentError(f"validate: got {validation!r}, want one of {', '.join(VALIDATIONS)}")
+    # Checksums of the values were verified while they were copied; reading them again would double the cost.
+    try:
+        report = check_saved_model(path, read_variables=False)
+    except MexportError as error:
+        raise ValidationError(f"the staged export cannot be read back: {error}") from error
+    report.raise_if_bad()
+    if validation == "restore":
+        from mexport_pb.runtime import execute_restore
+
+        for tags in report.tag_sets:
+            execute_restore(path, tags=tags)
+
+
+def _check_variables(path: Path, graphs: list[MetaGraphDef], report: CheckReport, read: bool) -> None:
+    prefix = path / VARIABLES_PREFIX
+    savers = [graph for graph in graphs if graph.HasField("saver_def")]
+    if not Path(f"{prefix}.index").exists():
+        if savers:
+            report.problems.append(Problem("error", f"{prefix}.index", "is missing, but the graph has a saver"))
+        return
+    report.variable_bytes = sum(file.stat().st_size for file in path.glob(f"{VARIABLES_PREFIX}.data-*"))
+    try:
+        with BundleReader(prefix) as reader:
+            keys = reader.keys()
+            report.variables = len(keys)
+            if read:
+                reader.verify()
+            for graph in savers:
+                _check_saver(graph, reader, prefix, report)
+    except (MexportError, OSError) as error:
+        report.problems.append(Problem("error", str(prefix), str(error)))
+
+
+def _check_saver(graph: MetaGraphDef, reader: BundleReader, prefix: Path, report: CheckReport) -> None:
+    def add(message: str) -> None:
+        report.problems.append(Problem("error", str(prefix), message))
+
+    for shard in save_plan(graph).shards:
+        for item in shard:
+            if item.key not in reader:
+                add(f"variable {item.key!r} of the graph is missing")
+            elif reader.dtype(item.key) != item.dtype:
+                add(f"variable {item.key!r}: got {name_of(reader.dtype(item.key))}, want {name_of(item.dtype)}")
+
+
+def _check_assets(path: Path, graph: MetaGraphDef, report: CheckReport) -> None:
+    assets: list[Any] = list(graph.asset_file_def)
+    if not assets and ASSETS_COLLECTION in graph.collection_def:
+        packed = graph.collection_def[ASSETS_COLLECTION].any_list.value
+        try:
+            assets = [unpack_asset_file_def(value) for value in packed]
+        except MexportError as error:
+            report.problems.append(Problem("error", ASSETS_COLLECTION, str(error)))
+            return
+    for asset in assets:
+        if asset.filename == ASSET_BASE_FILENAME:
+            continue
+        try:
+            check_asset_filename(asset.filename)
+        except MexportError as error:
+            report.problems.append(Problem("error", ASSETS_DIRECTORY, str(error)))
+            continue
+        if not (path / ASSETS_DIRECTORY / asset.filename).is_file():
+            report.problems.append(Problem("error", f"{ASSETS_DIRECTORY}/{asset.filename}", "is missing"))
+        elif asset.filename not in report.assets:
+            report.assets.append(asset.filename)

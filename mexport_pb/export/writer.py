@@ -1,0 +1,182 @@
+"""Writing a SavedModel from MetaGraphDefs and a checkpoint: plan, stage, check, publish."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from google.protobuf.message import Message
+
+from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SavedModel
+from mexport_pb.bundle import copy_to_shards
+from mexport_pb.check import check_meta_graph, check_saved_model_message
+from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.export.assets import check_extra_files, copy_files, resolve_assets
+from mexport_pb.export.checkpoint import GLOBAL_STEP
+from mexport_pb.export.publish import staged_directory
+from mexport_pb.export.validate import validate_staged
+from mexport_pb.export.variables import VariablePlan, plan_variables
+from mexport_pb.export.version import timestamped_directory
+from mexport_pb.graph import add_saver, has_variables
+from mexport_pb.messages import SERVING_TAG, make_saved_model, serialize, to_message, to_text
+from mexport_pb.messages.constants import (
+    ASSETS_DIRECTORY,
+    ASSETS_EXTRA_DIRECTORY,
+    SAVED_MODEL_PB,
+    SAVED_MODEL_PBTXT,
+    VARIABLES_DIRECTORY,
+    VARIABLES_PREFIX,
+)
+
+__all__ = [
+    "Path_",
+    "Validation",
+    "write_saved_model",
+]
+
+Path_: TypeAlias = str | os.PathLike[str]
+Validation: TypeAlias = Literal["structure", "restore"]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All that will be written, known before the first byte is."""
+
+    saved_model: SavedModel
+    checkpoint: Path_ | None
+    variables: VariablePlan | None
+    assets: dict[str, str]
+    assets_extra: dict[str, str]
+    as_text: bool
+
+
+def write_saved_model(
+    meta_graph: Message | Sequence[Message],
+    export_dir: Path_,
+    variables: Path_ | None = None,
+    *,
+    tags: Iterable[str] | None = None,
+    assets: Mapping[str, Path_] | None = None,
+    assets_extra: Mapping[str, Path_] | None = None,
+    global_step: int | None = None,
+    as_text: bool = False,
+    validate: Validation = "structure",
+    timestamped: bool = False,
+) -> Path:
+    """Writes a SavedModel directory, all of it or nothing.
+
+    A graph that has variables and no saver gets one (:func:`mexport_pb.add_saver`). Values go from the checkpoint to
+    the export as bytes; memory stays flat however large they are. Layout: docs/formats/saved_model.md.
+
+    Args:
+        meta_graph: A MetaGraphDef, of this package or of TensorFlow, or several with different tags.
+        export_dir: The directory to make. It must not exist; a server's ``<base>/<version>``.
+        variables: Prefix of the checkpoint with the values of all variables; None for graphs without variables.
+        tags: Tags of a single graph that has none of its own; ``{"serve"}`` if it has none either way.
+        assets: Sources, by file name under ``assets/``, of the AssetFileDefs that the graphs have already. Those of
+            the collection ``asset_filepaths`` need none: the graph holds their paths.
+        assets_extra: Sources by path relative to ``assets.extra/``.
+        global_step: The value of the variable ``global_step`` where the checkpoint has none.
+        as_text: Write ``saved_model.pbtxt`` in place of ``saved_model.pb``.
+        validate: How the staged model is checked before it is published: ``"structure"`` looks at every message and
+            at the variable index, ``"restore"`` also lets TensorFlow load it and restore the variables.
+        timestamped: ``export_dir`` is named by a unix second (:func:`timestamped_directory`); where another export took
+            it, the next free one is taken.
+
+    Returns:
+        The published directory.
+
+    Raises:
+        InvalidArgumentError: A graph or an argument is illegal.
+        MissingVariableError: A variable is not in the checkpoint.
+        MismatchError: A variable has another dtype or shape there, or an asset has no source.
+        DataError: The checkpoint is damaged; checksums are verified on the way.
+        VersionExistsError: ``export_dir`` is there already; it was not touched.
+        ValidationError: The staged model failed its check.
+        OSError: The disk is full, a folder not writable, and the like. In every case nothing is left behind.
+    """
+    plan = _make_plan(
+        meta_graph,
+        variables,
+        tags=tags,
+        assets=assets,
+        assets_extra=assets_extra,
+        global_step=global_step,
+        as_text=as_text,
+    )
+    next_target = partial(timestamped_directory, Path(export_dir).parent) if timestamped else None
+    with staged_directory(export_dir, next_target=next_target) as staged:
+        _emit(plan, staged.path)
+        validate_staged(staged.path, validate)
+        return staged.commit()
+
+
+def _make_plan(
+    meta_graph: Message | Sequence[Message],
+    checkpoint: Path_ | None,
+    *,
+    tags: Iterable[str] | None,
+    assets: Mapping[str, Path_] | None,
+    assets_extra: Mapping[str, Path_] | None,
+    global_step: int | None,
+    as_text: bool,
+) -> _Plan:
+    given = [meta_graph] if isinstance(meta_graph, Message) else list(meta_graph)
+    if not given:
+        raise InvalidArgumentError("got no meta graph, want at least one")
+    graphs = [to_message(graph, MetaGraphDef) for graph in given]
+    if tags is not None and (len(graphs) > 1 or graphs[0].meta_info_def.tags):
+        raise InvalidArgumentError("tags are for a single meta graph without tags of its own")
+    files: dict[str, str] = {}
+    for index, graph in enumerate(graphs):
+        if not graph.meta_info_def.tags:
+            graph.meta_info_def.tags.extend(tags or [SERVING_TAG])
+        if checkpoint is not None and not graph.HasField("saver_def"):
+            graph = add_saver(graph)  # noqa: PLW2901
+        resolved = resolve_assets(graph, assets)
+        _add_sources(files, resolved.files)
+        graphs[index] = resolved.meta_graph
+        check_meta_graph(graphs[index])
+    saved_model = make_saved_model(graphs)
+    check_saved_model_message(saved_model)
+    plan = None
+    if checkpoint is None:
+        _refuse_variables(graphs)
+    else:
+        extra = {} if global_step is None else {GLOBAL_STEP: np.array(global_step, np.int64)}
+        plan = plan_variables(graphs, checkpoint, extra=extra)
+    return _Plan(saved_model, checkpoint, plan, files, check_extra_files(assets_extra or {}), as_text)
+
+
+def _add_sources(files: dict[str, str], more: Mapping[str, str]) -> None:
+    for name, source in more.items():
+        if files.setdefault(name, source) != source:
+            raise InvalidArgumentError(
+                f"two graphs name different sources for the asset {name!r}: {files[name]}, {source}"
+            )
+
+
+def _refuse_variables(graphs: Iterable[MetaGraphDef]) -> None:
+    for graph in graphs:
+        if graph.HasField("saver_def") or has_variables(graph):
+            raise InvalidArgumentError(
+                "the graph has variables: pass variables=<prefix of the checkpoint with their values>, or freeze it"
+            )
+
+
+def _emit(plan: _Plan, folder: Path) -> None:
+    # saved_model.pb comes last: no reader takes a folder without it for a model.
+    (folder / VARIABLES_DIRECTORY).mkdir()
+    if plan.variables is not None and plan.variables.count and plan.checkpoint is not None:
+        copy_to_shards(plan.checkpoint, folder / VARIABLES_PREFIX, plan.variables.shards, extra=plan.variables.extra)
+    copy_files(plan.assets, folder / ASSETS_DIRECTORY)
+    copy_files(plan.assets_extra, folder / ASSETS_EXTRA_DIRECTORY)
+    if plan.as_text:
+        (folder / SAVED_MODEL_PBTXT).write_text(to_text(plan.saved_model), encoding="utf-8")
+    else:
+        (folder / SAVED_MODEL_PB).write_bytes(serialize(plan.saved_model))

@@ -1,0 +1,74 @@
+"""The table of TensorFlow's op signatures, read from ``op_defs.pbtxt`` when first asked for.
+
+``scripts/generate_op_defs.py`` writes the file. Only the ops that are asked for are parsed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+
+from google.protobuf import text_format
+
+from mexport_pb._proto import graph_pb2
+
+__all__ = ["OpDefs", "known_ops", "op_def"]
+
+
+@functools.cache
+def _blocks() -> dict[str, str]:
+    # Every op is one block of text that begins at a line "op {" and says its name first.
+    text = resources.files("mexport_pb.graph").joinpath("op_defs.pbtxt").read_text(encoding="utf-8")
+    blocks = text.split("\nop {\n")[1:]
+    return {block[block.index('"') + 1 : block.index('"', block.index('"') + 1)]: block for block in blocks}
+
+
+@functools.cache
+def _parsed(name: str) -> graph_pb2.OpDef:
+    op_list = text_format.Parse(f"op {{\n{_blocks()[name]}", graph_pb2.OpList())
+    return op_list.op[0]
+
+
+def known_ops() -> list[str]:
+    """Return the names of all ops of the table, sorted."""
+    return sorted(_blocks())
+
+
+def op_def(name: str) -> graph_pb2.OpDef | None:
+    """Return the signature of an op of TensorFlow's own, or None if the table has it not.
+
+    The message is shared: do not change it.
+    """
+    return _parsed(name) if name in _blocks() else None
+
+
+class OpDefs(Mapping[str, graph_pb2.OpDef]):
+    """Signatures by op name: the given ones, and the table for the rest.
+
+    Args:
+        given: Signatures that come before those of the table, the first of a name before later ones.
+    """
+
+    def __init__(self, given: Iterable[graph_pb2.OpDef] = ()) -> None:
+        self._given: dict[str, graph_pb2.OpDef] = {}
+        for definition in given:
+            self._given.setdefault(definition.name, definition)
+
+    @property
+    def given(self) -> list[graph_pb2.OpDef]:
+        """The signatures that come before those of the table."""
+        return list(self._given.values())
+
+    def __getitem__(self, name: str) -> graph_pb2.OpDef:
+        found = self._given.get(name) or op_def(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._given
+        yield from (name for name in _blocks() if name not in self._given)
+
+    def __len__(self) -> int:
+        return len(self._given.keys() | _blocks().keys())
