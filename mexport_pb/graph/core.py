@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,7 +10,6 @@ from google.protobuf.message import Message
 
 from mexport_pb import dtypes
 from mexport_pb._proto.graph_pb2 import AttrValue, FunctionDef, NodeDef, OpDef
-from mexport_pb._proto.tensor_pb2 import TensorProto
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph import binding
 from mexport_pb.graph.devices import DeviceSpec, merge_devices
@@ -391,7 +390,10 @@ class GraphCore:
 
     def _argument(self, value: Any, dtype: int | None, name: str) -> Tensor:
         if isinstance(value, list | tuple) and any(isinstance(one, Tensor | Variable) for one in value):
-            return self.op("Pack", [list(value)], attrs={} if dtype is None else {"T": dtype}, name=name).output
+            with self.name_scope(name) as scope:
+                wanted = dtype if dtype is not None else next(one.dtype for one in value if hasattr(one, "dtype"))
+                parts = [self.to_tensor(one, dtypes.base_datatype(wanted), name=str(i)) for i, one in enumerate(value)]
+                return self.op("Pack", [parts], name=scope).output
         return self.const(value, dtype, name=name)
 
     # Collections and functions.

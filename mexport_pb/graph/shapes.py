@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def broadcast(left: Shape, right: Shape) -> Shape:
     padded = [(1,) * (rank - len(shape)) + shape for shape in (left, right)]
     sizes: list[int | None] = []
     for a, b in zip(*padded, strict=True):
-        if a == b or b == 1:
+        if b in (a, 1):
             sizes.append(a)
         elif a == 1:
             sizes.append(b)
@@ -150,7 +150,7 @@ def constant_of(tensor: Tensor, *, integers_only: bool = True) -> list[int] | No
     return list(array.ravel().tolist())
 
 
-def _constant_array(tensor: Tensor) -> np.ndarray | None:  # type: ignore[type-arg]
+def _constant_array(tensor: Tensor) -> np.ndarray[Any, Any] | None:
     shape = tensor.static_shape
     elements = product(shape)
     if tensor.op.type != "Const" or elements is None or elements > _MAX_CONSTANT:
