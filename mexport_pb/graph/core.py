@@ -13,6 +13,7 @@ from mexport_pb._proto.graph_pb2 import AttrValue, FunctionDef, NodeDef, OpDef
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph import binding
 from mexport_pb.graph.devices import DeviceSpec, merge_devices
+from mexport_pb.graph.full_types import full_type_of
 from mexport_pb.graph.names import NameStack
 from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.graph.shape_functions import InferenceContext, infer_shapes
@@ -294,6 +295,10 @@ class GraphCore:
         for key, value in self._attr_scopes:
             if key not in node.attr:
                 node.attr[key].CopyFrom(value)
+        definition = self.op_defs.get(op_type)
+        full_type = None if definition is None else full_type_of(definition, attrs)
+        if full_type is not None:
+            node.experimental_type.CopyFrom(full_type)
         output_shapes = self._output_shapes(node, inputs, len(output_dtypes), shapes)
         self._place(node)
         # A graph's edges are a set, and are written sorted by name.

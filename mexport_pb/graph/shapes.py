@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mexport_pb import dtypes
 from mexport_pb._proto.tensor_pb2 import TensorProto
 from mexport_pb.errors import DataError, InvalidArgumentError, UnsupportedError
 from mexport_pb.graph.tensor import Shape, Tensor
@@ -153,7 +154,12 @@ def constant_of(tensor: Tensor, *, integers_only: bool = True) -> list[int] | No
 def _constant_array(tensor: Tensor) -> np.ndarray[Any, Any] | None:
     shape = tensor.static_shape
     elements = product(shape)
-    if tensor.op.type != "Const" or elements is None or elements > _MAX_CONSTANT:
+    if elements is None or elements > _MAX_CONSTANT:
+        return None
+    if tensor.op.type == "Cast" and tensor.op.inputs[0].op.type == "Const":
+        inner = _constant_array(tensor.op.inputs[0])
+        return None if inner is None or inner.dtype.kind not in "iuf" else inner.astype(dtypes.numpy_dtype(tensor.dtype))
+    if tensor.op.type != "Const":
         return None
     proto: TensorProto = tensor.op.node_def.attr["value"].tensor
     try:

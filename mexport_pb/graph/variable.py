@@ -33,11 +33,11 @@ class Variable:
     """
 
     __slots__ = (
+        "aggregation",
         "dtype",
         "handle",
         "initial_value",
         "initializer",
-        "aggregation",
         "save_slice",
         "snapshot",
         "trainable",

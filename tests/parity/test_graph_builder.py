@@ -263,7 +263,7 @@ def _tf_arithmetic():
     x = tf1.placeholder(tf.float32, [None, 4], name="x")
     y = tf1.placeholder(tf.float32, None, name="y")
     i = tf1.placeholder(tf.int32, [3], name="i")
-    x + 1.0, 2.0 - x, x * y, 1 / x, i / i, i * 2, -x, x + x  # noqa: B018
+    x + 1.0, 2.0 - x, x * y, 1 / x, i / i, i * 2, -x, x + x
     tf.add(x, 1.0), tf.subtract(x, y), tf.multiply(2.0, x), tf1.div(i, i), tf1.div(x, 2.0), tf1.div(x, y, name="d")
     tf.exp(x), tf.math.log(x), tf.sqrt(x), tf.square(x), tf.maximum(x, 0.0), tf.minimum(0.0, x), tf.negative(x)
     tf.abs(x), tf.math.rsqrt(x), tf.math.log1p(x), tf.pow(x, 2.0), tf.math.floordiv(i, 2), tf.math.floormod(i, 2)
@@ -273,7 +273,7 @@ def _tf_arithmetic():
     tf.where(c, x, 0.0), tf.where(c), tf.add_n([x, x]), tf.nn.relu(x), tf.sigmoid(x), tf.tanh(x), tf.nn.softmax(x)
     tf.nn.l2_loss(x), tf.nn.l2_normalize(x, 1), tf.nn.bias_add(x, [1.0, 2.0, 3.0, 4.0])
     s = tf1.placeholder(tf.string, [None], name="s")
-    s + "a", tf.strings.join(["a", s, "b"], separator="-"), tf.strings.to_hash_bucket_fast(s, 10)  # noqa: B018
+    s + "a", tf.strings.join(["a", s, "b"], separator="-"), tf.strings.to_hash_bucket_fast(s, 10)
     tf.cast(x, tf.int32), tf.cast(x, tf.float32), tf.cast(2.0, tf.int32), tf.cast(c, tf.float32)
 
 
@@ -282,7 +282,7 @@ def _(g):
     x = g.placeholder("float32", [None, 4], name="x")
     y = g.placeholder("float32", name="y")
     i = g.placeholder("int32", [3], name="i")
-    x + 1.0, 2.0 - x, x * y, 1 / x, i / i, i * 2, -x, x + x  # noqa: B018
+    x + 1.0, 2.0 - x, x * y, 1 / x, i / i, i * 2, -x, x + x
     g.add(x, 1.0), g.sub(x, y), g.mul(2.0, x), g.div(i, i), g.div(x, 2.0), g.div(x, y, name="d")
     g.exp(x), g.log(x), g.sqrt(x), g.square(x), g.maximum(x, 0.0), g.minimum(0.0, x), g.negative(x)
     g.abs(x), g.rsqrt(x), g.log1p(x), g.pow(x, 2.0), g.floordiv(i, 2), g.floormod(i, 2)
@@ -292,7 +292,7 @@ def _(g):
     g.where(c, x, 0.0), g.where(c), g.add_n([x, x]), g.relu(x), g.sigmoid(x), g.tanh(x), g.softmax(x)
     g.l2_loss(x), g.l2_normalize(x, 1), g.bias_add(x, [1.0, 2.0, 3.0, 4.0])
     s = g.placeholder("string", [None], name="s")
-    s + "a", g.string_join(["a", s, "b"], separator="-"), g.string_to_hash_bucket_fast(s, 10)  # noqa: B018
+    s + "a", g.string_join(["a", s, "b"], separator="-"), g.string_to_hash_bucket_fast(s, 10)
     g.cast(x, "int32"), g.cast(x, "float32"), g.cast(2.0, "int32"), g.cast(c, "float32")
 
 
@@ -301,8 +301,8 @@ def _tf_products():
     y = tf1.placeholder(tf.float32, [2, 3, 4], name="y")
     w = tf1.get_variable("w", [4, 5], initializer=tf1.zeros_initializer(), use_resource=True)
     v = tf1.get_variable("v", [5, 4], initializer=tf1.zeros_initializer(), use_resource=False)
-    tf.matmul(x, w), tf.matmul(x, v, transpose_b=True), tf.matmul(x, x, transpose_a=True), x @ w  # noqa: B018
-    tf.matmul(y, y, transpose_b=True), tf.matmul(w, v), w @ v, tf.matmul(x, np.ones((4, 2)))  # noqa: B018
+    tf.matmul(x, w), tf.matmul(x, v, transpose_b=True), tf.matmul(x, x, transpose_a=True), x @ w
+    tf.matmul(y, y, transpose_b=True), tf.matmul(w, v), w @ v, tf.matmul(x, np.ones((4, 2)))
     for reduce in (tf.reduce_sum, tf.reduce_mean, tf.reduce_max, tf.reduce_min, tf.reduce_prod):
         reduce(x), reduce(y, axis=-1), reduce(y, axis=[0, 2], keepdims=True)
     z = tf1.placeholder(tf.bool, None, name="z")
@@ -316,8 +316,8 @@ def _(g):
     y = g.placeholder("float32", [2, 3, 4], name="y")
     w = g.variable("w", [4, 5])
     v = g.variable("v", [5, 4], use_resource=False)
-    g.matmul(x, w), g.matmul(x, v, transpose_b=True), g.matmul(x, x, transpose_a=True), x @ w  # noqa: B018
-    g.matmul(y, y, transpose_b=True), g.matmul(w, v), w @ v, g.matmul(x, np.ones((4, 2)))  # noqa: B018
+    g.matmul(x, w), g.matmul(x, v, transpose_b=True), g.matmul(x, x, transpose_a=True), x @ w
+    g.matmul(y, y, transpose_b=True), g.matmul(w, v), w @ v, g.matmul(x, np.ones((4, 2)))
     for reduce in (g.reduce_sum, g.reduce_mean, g.reduce_max, g.reduce_min, g.reduce_prod):
         reduce(x), reduce(y, axis=-1), reduce(y, axis=[0, 2], keepdims=True)
     z = g.placeholder("bool", name="z")
@@ -450,6 +450,7 @@ def _tf_generic():
     with tf.device("/cpu:0"), tf.control_dependencies([x]):
         tf.raw_ops.StringToNumber(string_tensor=k, name="number")
     tf.raw_ops.ConcatV2(values=[x, x], axis=np.int64(1))
+    tf.raw_ops.TensorListReserve(element_shape=[1], num_elements=1, element_dtype=tf.float32)
     tf.raw_ops.Print(input=x, data=[x, k], message="m")
 
 
@@ -467,6 +468,7 @@ def _(g):
     g.op("LookupTableFindV2", [table, k, np.int64(-1)], name="find")
     g.op("StringToNumber", [k], name="number", device="/cpu:0", control_inputs=[x])
     g.op("ConcatV2", [[x, x], np.int64(1)])
+    g.op("TensorListReserve", [[1], 1], attrs={"element_dtype": "float32"}, shapes=[[]])
     g.op("Print", [x, [x, k]], attrs={"message": "m"})
 
 
