@@ -12,11 +12,11 @@ from typing import Any, Protocol
 from google.protobuf.message import Message
 
 from mexport_pb import dtypes
-from mexport_pb._proto.graph_pb2 import AttrValue, NameAttrList, OpDef
-from mexport_pb._proto.tensor_pb2 import DT_RESOURCE, TensorProto, TensorShapeProto
+from mexport_pb._proto.graph_pb2 import AttrValue, OpDef
+from mexport_pb._proto.tensor_pb2 import DT_RESOURCE
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.tensor import Tensor
-from mexport_pb.messages import make_attr_value
+from mexport_pb.messages import make_attr_value, make_tensor_proto
 
 __all__ = ["Binding", "bind", "infer_attr_value", "output_dtypes"]
 
@@ -90,17 +90,15 @@ class _Binder:
         self.declared = {attr.name: attr for attr in definition.attr}
         for name, value in attrs.items():
             if name in self.declared:
-                self.binding.attrs[name] = self._located(
-                    name, lambda n=name, v=value: make_attr_value(v, self.declared[n].type)
-                )
+                self.binding.attrs[name] = self._declared_value(name, value)
             elif name.startswith("_"):
                 self.binding.attrs[name] = infer_attr_value(value)
             else:
                 raise InvalidArgumentError(f"{definition.name} has no attribute {name!r}")
 
-    def _located(self, name: str, make: Callable[[], AttrValue]) -> AttrValue:
+    def _declared_value(self, name: str, value: Any) -> AttrValue:
         try:
-            return make()
+            return make_attr_value(value, self.declared[name].type)
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"{self.definition.name}: attribute {name!r}: {error}") from None
 
@@ -171,11 +169,8 @@ class _Binder:
             )
         return list(given.list.type)
 
-    def _convert(self, arg: OpDef.ArgDef, value: Any, dtype: int | None, name: str) -> Tensor:
-        if self.is_variable(value):
-            value = value.handle if arg.is_ref or arg.type == DT_RESOURCE else value.as_tensor()
-        elif not isinstance(value, Tensor):
-            value = self._constant(arg, value, dtype, name)
+    def _convert(self, arg: OpDef.ArgDef, entry: Any, dtype: int | None, name: str) -> Tensor:
+        value = self._to_tensor(arg, entry, dtype, name)
         got = dtypes.base_datatype(value.dtype)
         if dtype is not None and got != dtype:
             raise InvalidArgumentError(
@@ -191,19 +186,38 @@ class _Binder:
             self._set_type(arg.type_attr, got)
         return value
 
+    def _to_tensor(self, arg: OpDef.ArgDef, entry: Any, dtype: int | None, name: str) -> Tensor:
+        if isinstance(entry, Tensor):
+            return entry
+        if self.is_variable(entry):
+            variable: VariableLike = entry
+            return variable.handle if arg.is_ref or arg.type == DT_RESOURCE else variable.as_tensor()
+        return self._constant(arg, entry, dtype, name)
+
     def _constant(self, arg: OpDef.ArgDef, value: Any, dtype: int | None, name: str) -> Tensor:
         if dtype is None and arg.type_attr in self.binding.attrs:
             dtype = self.binding.attrs[arg.type_attr].type
         try:
-            if dtype is None and arg.type_attr and self.declared[arg.type_attr].HasField("default_value"):
-                # As TensorFlow does: the default if the value can be had in it.
-                try:
-                    return self.make_const(value, self.declared[arg.type_attr].default_value.type, name)
-                except InvalidArgumentError:
-                    return self.make_const(value, None, name)
+            if dtype is None and arg.type_attr:
+                dtype = self._type_of_constant(self.declared[arg.type_attr], value)
             return self.make_const(value, dtype, name)
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"{self.definition.name}: input {name!r}: {error}") from None
+
+    def _type_of_constant(self, attr: OpDef.AttrDef, value: Any) -> int | None:
+        """Return the type to make a constant of: its own if the op takes that, else the op's default if it has one."""
+        if not attr.HasField("default_value"):
+            return None
+        default = attr.default_value.type
+        natural = self._natural_type(value)
+        return natural if natural in attr.allowed_values.list.type else default
+
+    def _natural_type(self, value: Any) -> int:
+        if isinstance(value, list | tuple):
+            for one in value:
+                if isinstance(one, Tensor) or self.is_variable(one):
+                    return dtypes.base_datatype(one.dtype)
+        return make_tensor_proto(value).dtype
 
     def _infer_from(self, arg: OpDef.ArgDef, tensors: list[Tensor]) -> None:
         if arg.number_attr:
@@ -261,8 +275,8 @@ def output_dtypes(definition: OpDef, attrs: Mapping[str, AttrValue]) -> list[int
     return result
 
 
-_MESSAGES = {NameAttrList: "func", TensorProto: "tensor", TensorShapeProto: "shape"}
-_NAMES = {cls.DESCRIPTOR.name: kind for cls, kind in _MESSAGES.items()}
+# By the message's name, so that TensorFlow's own are taken too.
+_NAMES = {"NameAttrList": "func", "TensorProto": "tensor", "TensorShapeProto": "shape"}
 
 
 def infer_attr_value(value: Any) -> AttrValue:

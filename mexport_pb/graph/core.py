@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,10 +10,10 @@ from google.protobuf.message import Message
 
 from mexport_pb import dtypes
 from mexport_pb._proto.graph_pb2 import AttrValue, FunctionDef, NodeDef, OpDef
-from mexport_pb._proto.tensor_pb2 import TensorProto
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph import binding
 from mexport_pb.graph.devices import DeviceSpec, merge_devices
+from mexport_pb.graph.full_types import full_type_of
 from mexport_pb.graph.names import NameStack
 from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.graph.shape_functions import InferenceContext, infer_shapes
@@ -295,6 +295,10 @@ class GraphCore:
         for key, value in self._attr_scopes:
             if key not in node.attr:
                 node.attr[key].CopyFrom(value)
+        definition = self.op_defs.get(op_type)
+        full_type = None if definition is None else full_type_of(definition, attrs)
+        if full_type is not None:
+            node.experimental_type.CopyFrom(full_type)
         output_shapes = self._output_shapes(node, inputs, len(output_dtypes), shapes)
         self._place(node)
         # A graph's edges are a set, and are written sorted by name.
@@ -391,7 +395,10 @@ class GraphCore:
 
     def _argument(self, value: Any, dtype: int | None, name: str) -> Tensor:
         if isinstance(value, list | tuple) and any(isinstance(one, Tensor | Variable) for one in value):
-            return self.op("Pack", [list(value)], attrs={} if dtype is None else {"T": dtype}, name=name).output
+            with self.name_scope(name) as scope:
+                wanted = dtype if dtype is not None else next(one.dtype for one in value if hasattr(one, "dtype"))
+                parts = [self.to_tensor(one, dtypes.base_datatype(wanted), name=str(i)) for i, one in enumerate(value)]
+                return self.op("Pack", [parts], name=scope).output
         return self.const(value, dtype, name=name)
 
     # Collections and functions.

@@ -40,9 +40,11 @@ class ArrayOps(GraphCore):
 
     def cast(self, x: TensorLike, dtype: dtypes.DTypeLike, name: str | None = None) -> Tensor:
         """Return ``x`` as another type; ``x`` itself if it is of that type."""
+        wanted = dtypes.datatype_of(dtype)
+        if isinstance(x, Tensor) and dtypes.base_datatype(x.dtype) == wanted:
+            return x
         with self.name_scope(name or "Cast") as scope:
             tensor = self.to_tensor(x, name="x")
-            wanted = dtypes.datatype_of(dtype)
             if dtypes.base_datatype(tensor.dtype) == wanted:
                 return tensor
             return self.op("Cast", [tensor], attrs={"DstT": wanted}, name=scope).output
@@ -195,7 +197,7 @@ class ArrayOps(GraphCore):
     def zeros(self, shape: Sequence[int], dtype: dtypes.DTypeLike = DT_FLOAT, name: str | None = None) -> Tensor:
         """Return zeros (False, empty strings) of a known shape."""
         datatype = dtypes.datatype_of(dtype)
-        zero: object = {DT_BOOL: False, DT_STRING: ""}.get(datatype, 0)
+        zero: object = "" if datatype == DT_STRING else False if datatype == DT_BOOL else 0
         return self._filled(zero, shape, datatype, name or "zeros")
 
     def ones(self, shape: Sequence[int], dtype: dtypes.DTypeLike = DT_FLOAT, name: str | None = None) -> Tensor:

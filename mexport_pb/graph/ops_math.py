@@ -31,7 +31,7 @@ from mexport_pb.graph.tensor import Tensor
 __all__ = ["MathOps"]
 
 # What a true division makes of integers.
-_DIVISION_TYPES: Final = {
+_DIVISION_TYPES: Final[dict[int, int]] = {
     DT_UINT8: DT_FLOAT,
     DT_INT8: DT_FLOAT,
     DT_UINT16: DT_FLOAT,
@@ -230,7 +230,8 @@ class MathOps(ArrayOps):
     def _reduce(self, op_type: str, x: TensorLike, axis: Any, keepdims: bool, name: str | None) -> Tensor:
         tensor = self.to_tensor(x, name="input")
         axes = self._all_axes(tensor) if axis is None else axis
-        return self.op(op_type, [tensor, axes], attrs={"keep_dims": keepdims}, name=name).output
+        shapes = [()] if axis is None and not keepdims else None
+        return self.op(op_type, [tensor, axes], attrs={"keep_dims": keepdims}, shapes=shapes, name=name).output
 
     def _all_axes(self, tensor: Tensor) -> Tensor:
         if tensor.shape:

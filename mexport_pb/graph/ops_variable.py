@@ -7,11 +7,12 @@ from typing import Any
 
 from mexport_pb import dtypes
 from mexport_pb._proto.tensor_pb2 import DT_FLOAT, DT_INT64
+from mexport_pb._proto.variable_pb2 import VARIABLE_AGGREGATION_ONLY_FIRST_REPLICA
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.core import to_shape
 from mexport_pb.graph.ops_nn import NNOps
 from mexport_pb.graph.shapes import merge
-from mexport_pb.graph.slices import SliceSpec
+from mexport_pb.graph.slices import SaveSlice
 from mexport_pb.graph.tensor import Tensor
 from mexport_pb.graph.variable import Variable
 from mexport_pb.messages import ShapeLike, make_attr_value, make_tensor_shape
@@ -37,8 +38,7 @@ class VariableOps(NNOps):
         use_resource: bool = True,
         trainable: bool = True,
         collections: Sequence[str] = (VARIABLES_COLLECTION,),
-        partition: SliceSpec | None = None,
-        full_name: str | None = None,
+        save_slice: SaveSlice | None = None,
     ) -> Variable:
         """Add a variable with its initialiser and the read that savers use.
 
@@ -51,15 +51,12 @@ class VariableOps(NNOps):
             use_resource: A resource variable (VarHandleOp), not a ref variable (VariableV2).
             trainable: Add it to "trainable_variables" too.
             collections: Those that it joins.
-            partition: The part of a larger variable that it holds.
-            full_name: With ``partition``: of the larger variable, which is the key in a checkpoint.
+            save_slice: The part of a larger variable that it holds.
 
         Raises:
             InvalidArgumentError: no shape and no initial value, an initial value of another shape or type, or an
                 illegal name.
         """
-        if (partition is None) != (full_name is None):
-            raise InvalidArgumentError(f"variable {name!r}: want both partition and full_name, or neither")
         wanted = None if dtype is None else dtypes.datatype_of(dtype)
         if initial_value is None:
             initial_value = self._zeros_maker(name, shape, DT_FLOAT if wanted is None else wanted)
@@ -67,8 +64,9 @@ class VariableOps(NNOps):
             make = self._resource_variable if use_resource else self._ref_variable
             variable = make(scope, initial_value, wanted, shape)
         variable.trainable = trainable
-        variable.partition = partition
-        variable.full_name = full_name
+        if save_slice is not None:
+            save_slice.spec(variable.shape or ())
+            variable.save_slice = save_slice
         for collection in collections:
             self.add_to_collection(collection, variable)
         if trainable and TRAINABLE_VARIABLES_COLLECTION not in collections:
@@ -109,18 +107,15 @@ class VariableOps(NNOps):
         with self.name_scope(name) as scope:
             for i in range(num_shards):
                 size = rows + (i < more)
-                spec = SliceSpec(full, (begin, *(0,) * (len(full) - 1)), (size, *full[1:]))
-                parts.append(
-                    self.variable(
-                        f"part_{i}",
-                        spec.shape,
-                        dtype,
-                        use_resource=use_resource,
-                        trainable=trainable,
-                        partition=spec,
-                        full_name=scope[:-1],
-                    )
+                part = self.variable(
+                    f"part_{i}",
+                    (size, *full[1:]),
+                    dtype,
+                    use_resource=use_resource,
+                    trainable=trainable,
+                    save_slice=SaveSlice(scope[:-1], full, (begin, *(0,) * (len(full) - 1))),
                 )
+                parts.append(part)
                 begin += size
         return parts
 
@@ -131,7 +126,7 @@ class VariableOps(NNOps):
             return _only_variable(present)
         # At the root, whatever the current scope.
         with self.name_scope(None), self.control_dependencies(None):
-            return self.variable(
+            step = self.variable(
                 "global_step",
                 [],
                 DT_INT64,
@@ -139,6 +134,8 @@ class VariableOps(NNOps):
                 trainable=False,
                 collections=(VARIABLES_COLLECTION, GLOBAL_STEP_COLLECTION),
             )
+        step.aggregation = VARIABLE_AGGREGATION_ONLY_FIRST_REPLICA
+        return step
 
     def _zeros_maker(self, name: str, shape: ShapeLike, dtype: int) -> Callable[[], Tensor]:
         sizes = to_shape(shape)

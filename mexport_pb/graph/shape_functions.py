@@ -388,7 +388,7 @@ def _slice(context: InferenceContext) -> Sequence[Shape]:
         return [(None,) * lengths[0] if lengths else None]
     if sizes is None:
         return [(None,) * len(shape)]
-    result = []
+    result: list[int | None] = []
     for axis, (total, size) in enumerate(zip(shape, sizes, strict=True)):
         begin = None if begins is None else begins[axis]
         if size >= 0:
@@ -402,18 +402,30 @@ def _slice(context: InferenceContext) -> Sequence[Shape]:
 
 def _strided_slice(context: InferenceContext) -> Sequence[Shape]:
     shape, begins, ends, steps = context.shape(0), context.constant(1), context.constant(2), context.constant(3)
-    masks = {name: context.attr(f"{name}_mask").i for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
-    if shape is None or begins is None or ends is None or steps is None or masks["ellipsis"] or masks["new_axis"]:
+    if shape is None or begins is None or ends is None or steps is None:
         return [None]
+    masks = {name: context.attr(f"{name}_mask").i for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
+    entries = range(len(begins))
+    new = {i for i in entries if masks["new_axis"] >> i & 1}
+    ellipsis = {i for i in entries if masks["ellipsis"] >> i & 1}
+    sliced = len(begins) - len(new | ellipsis)
+    if sliced > len(shape) or not len(begins) == len(ends) == len(steps):
+        raise InvalidArgumentError(f"slice of a tensor of rank {len(shape)}: got {sliced} axes")
     result: list[int | None] = []
-    for axis, size in enumerate(shape):
-        if axis >= len(begins):
-            result.append(size)
-        elif not masks["shrink_axis"] >> axis & 1:
-            begin = None if masks["begin"] >> axis & 1 else begins[axis]
-            end = None if masks["end"] >> axis & 1 else ends[axis]
-            result.append(slice_size(size, begin, end, steps[axis]))
-    return [tuple(result)]
+    axis = 0
+    for i, (first, last, step) in enumerate(zip(begins, ends, steps, strict=True)):
+        if i in ellipsis:
+            result += shape[axis : axis + len(shape) - sliced]
+            axis += len(shape) - sliced
+        elif i in new:
+            result.append(1)
+        else:
+            if not masks["shrink_axis"] >> i & 1:
+                begin = None if masks["begin"] >> i & 1 else first
+                end = None if masks["end"] >> i & 1 else last
+                result.append(slice_size(shape[axis], begin, end, step))
+            axis += 1
+    return [(*result, *shape[axis:])]
 
 
 def _range(context: InferenceContext) -> Sequence[Shape]:
@@ -464,10 +476,6 @@ def _top_k(context: InferenceContext) -> Sequence[Shape]:
     return [(*shape[:-1], None if count is None else count[0])] * 2
 
 
-def _lookup_find(context: InferenceContext) -> Sequence[Shape]:
-    return [None if context.shape(2) != () else context.shape(1)]
-
-
 def _identity_n(context: InferenceContext) -> Sequence[Shape]:
     return [tensor.static_shape for tensor in context.inputs]
 
@@ -494,15 +502,15 @@ _GROUPS: Final[dict[ShapeFunction, str]] = {
         Sinh Snapshot Softmax Softplus Softsign Sqrt Square StopGradient Tan Tanh ZerosLike StringToHashBucket
         StringToHashBucketFast StringToHashBucketStrong StringToNumber StringLower StringUpper StringStrip StringLength
         AsString RegexReplace StaticRegexReplace StaticRegexFullMatch EncodeBase64 DecodeBase64 ReverseV2
-        RefIdentity DeepCopy""",
+        RefIdentity DeepCopy Print""",
     _scalar: """L2Loss Rank Size VarHandleOp VarIsInitializedOp IsVariableInitialized ShardedFilename ShardedFilespec
         HashTableV2 MutableHashTableV2 MutableHashTableOfTensorsV2 MutableDenseHashTableV2 LookupTableSizeV2 IteratorV2
         SerializeTensor ReadFile LoopCond""",
     _from_attr: "Placeholder PlaceholderWithDefault PlaceholderV2 VariableV2 Variable EnsureShape",
     _const: "Const",
     _broadcast: """Add AddV2 Atan2 BitwiseAnd BitwiseOr BitwiseXor Div DivNoNan FloorDiv FloorMod Greater GreaterEqual
-        Less LessEqual LogicalAnd LogicalOr Maximum Minimum Mod Mul MulNoNan Pow RealDiv SquaredDifference Sub TruncateDiv
-        TruncateMod Xdivy Xlogy LeftShift RightShift""",
+        Less LessEqual LogicalAnd LogicalOr Maximum Minimum Mod Mul MulNoNan Pow RealDiv SquaredDifference Sub
+        TruncateDiv TruncateMod Xdivy Xlogy LeftShift RightShift""",
     _comparison: "Equal NotEqual",
     _add_n: "AddN",
     _select: "Select",
@@ -538,7 +546,6 @@ _GROUPS: Final[dict[ShapeFunction, str]] = {
     _string_join: "StringJoin",
     _unique: "Unique UniqueWithCounts",
     _top_k: "TopKV2",
-    _lookup_find: "LookupTableFindV2",
     _identity_n: "IdentityN",
     _restore: "RestoreV2",
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from mexport_pb import dtypes
 from mexport_pb._proto.tensor_pb2 import TensorProto
 from mexport_pb.errors import DataError, InvalidArgumentError, UnsupportedError
 from mexport_pb.graph.tensor import Shape, Tensor
@@ -42,7 +43,7 @@ def broadcast(left: Shape, right: Shape) -> Shape:
     padded = [(1,) * (rank - len(shape)) + shape for shape in (left, right)]
     sizes: list[int | None] = []
     for a, b in zip(*padded, strict=True):
-        if a == b or b == 1:
+        if b in (a, 1):
             sizes.append(a)
         elif a == 1:
             sizes.append(b)
@@ -150,10 +151,15 @@ def constant_of(tensor: Tensor, *, integers_only: bool = True) -> list[int] | No
     return list(array.ravel().tolist())
 
 
-def _constant_array(tensor: Tensor) -> np.ndarray | None:  # type: ignore[type-arg]
+def _constant_array(tensor: Tensor) -> np.ndarray[Any, Any] | None:
     shape = tensor.static_shape
     elements = product(shape)
-    if tensor.op.type != "Const" or elements is None or elements > _MAX_CONSTANT:
+    if elements is None or elements > _MAX_CONSTANT:
+        return None
+    if tensor.op.type == "Cast" and tensor.op.inputs[0].op.type == "Const":
+        inner = _constant_array(tensor.op.inputs[0])
+        return None if inner is None or inner.dtype.kind not in "iuf" else inner.astype(dtypes.numpy_dtype(tensor.dtype))
+    if tensor.op.type != "Const":
         return None
     proto: TensorProto = tensor.op.node_def.attr["value"].tensor
     try:

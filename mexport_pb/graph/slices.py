@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mexport_pb._proto.variable_pb2 import SaveSliceInfoDef
 from mexport_pb.errors import InvalidArgumentError
 
-__all__ = ["SliceSpec"]
+__all__ = ["SaveSlice", "SliceSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,35 @@ class SliceSpec:
         """Return the form that SaveV2 and RestoreV2 take."""
         parts = ":".join(f"{begin},{size}" for begin, size in zip(self.offset, self.shape, strict=True))
         return f"{_joined(self.full_shape)} {parts}"
+
+
+@dataclass(frozen=True)
+class SaveSlice:
+    """That a variable holds a part of a larger one, under whose name a checkpoint has it.
+
+    Attributes:
+        full_name: Of the larger variable.
+        full_shape: Of the larger variable.
+        offset: Where the part begins, on each axis.
+    """
+
+    full_name: str
+    full_shape: Sequence[int]
+    offset: Sequence[int]
+
+    def spec(self, shape: Sequence[int | None]) -> SliceSpec:
+        """Return the part as a checkpoint describes it.
+
+        Args:
+            shape: Of the part.
+
+        Raises:
+            InvalidArgumentError: the shape is not fully known, or the part is not within the whole.
+        """
+        known = tuple(size for size in shape if size is not None)
+        if len(known) != len(shape):
+            raise InvalidArgumentError(f"part of {self.full_name!r}: got shape {list(shape)}, want a known one")
+        return SliceSpec(tuple(self.full_shape), tuple(self.offset), known)
 
 
 def _joined(sizes: Sequence[int]) -> str:

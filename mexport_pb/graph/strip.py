@@ -104,7 +104,7 @@ def strip_nodes(nodes: Iterable[NodeDef], signatures: OpDefs, functions: Iterabl
         signatures: By op.
         functions: Names that are calls of functions.
     """
-    defaults: dict[str, dict[str, bytes]] = dict.fromkeys(functions, {})
+    defaults: dict[str, dict[str, bytes]] = {name: {} for name in functions}
     for node in nodes:
         of_op = defaults.get(node.op)
         if of_op is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mexport_pb import dtypes
-from mexport_pb._proto.variable_pb2 import VariableDef
-from mexport_pb.graph.slices import SliceSpec
+from mexport_pb._proto.variable_pb2 import VARIABLE_AGGREGATION_NONE, VariableAggregation, VariableDef
+from mexport_pb.graph.slices import SaveSlice
 from mexport_pb.graph.tensor import Operation, Tensor
 from mexport_pb.messages import make_variable_def
 
@@ -28,17 +28,17 @@ class Variable:
         initial_value: The tensor that is assigned.
         snapshot: The tensor that reads the value for savers: "w/Read/ReadVariableOp:0" or "w/read:0".
         trainable: Whether it is in the collection "trainable_variables".
-        full_name: Of the partitioned variable that this is a part of, else None.
-        partition: Which part.
+        save_slice: Which part of a partitioned variable it is, else None.
+        aggregation: How updates of several replicas become one; only ever written into the VariableDef.
     """
 
     __slots__ = (
+        "aggregation",
         "dtype",
-        "full_name",
         "handle",
         "initial_value",
         "initializer",
-        "partition",
+        "save_slice",
         "snapshot",
         "trainable",
     )
@@ -59,8 +59,8 @@ class Variable:
         self.initializer = initializer
         self.snapshot = snapshot
         self.trainable = True
-        self.full_name: str | None = None
-        self.partition: SliceSpec | None = None
+        self.save_slice: SaveSlice | None = None
+        self.aggregation: VariableAggregation = VARIABLE_AGGREGATION_NONE
 
     @property
     def name(self) -> str:
@@ -129,17 +129,18 @@ class Variable:
 
     def to_variable_def(self) -> VariableDef:
         """Return the entry for the graph's collections of variables."""
-        return make_variable_def(
+        part = self.save_slice
+        definition = make_variable_def(
             self.name,
             initializer_name=self.initializer.name,
             snapshot_name=self.snapshot.name,
             initial_value_name=self.initial_value.name,
             is_resource=self.is_resource,
             trainable=self.trainable,
-            save_slice_info=(
-                None if self.partition is None or self.full_name is None else self.partition.to_message(self.full_name)
-            ),
+            save_slice_info=None if part is None else part.spec(self.shape or ()).to_message(part.full_name),
         )
+        definition.aggregation = self.aggregation
+        return definition
 
     def __repr__(self) -> str:
         return f"<Variable {self.name!r} shape={self.shape} dtype={dtypes.name_of(self.dtype)}>"
@@ -147,34 +148,34 @@ class Variable:
     # Operators read the value first and then work as those of the tensor.
 
     def __add__(self, other: Any) -> Tensor:
-        return self.as_tensor() + other
+        return self.graph.binary_operator("add", self.as_tensor(), other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return other + self.as_tensor()
+        return self.graph.binary_operator("add", other, self.as_tensor())
 
     def __sub__(self, other: Any) -> Tensor:
-        return self.as_tensor() - other
+        return self.graph.binary_operator("sub", self.as_tensor(), other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return other - self.as_tensor()
+        return self.graph.binary_operator("sub", other, self.as_tensor())
 
     def __mul__(self, other: Any) -> Tensor:
-        return self.as_tensor() * other
+        return self.graph.binary_operator("mul", self.as_tensor(), other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return other * self.as_tensor()
+        return self.graph.binary_operator("mul", other, self.as_tensor())
 
     def __truediv__(self, other: Any) -> Tensor:
-        return self.as_tensor() / other
+        return self.graph.binary_operator("truediv", self.as_tensor(), other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return other / self.as_tensor()
+        return self.graph.binary_operator("truediv", other, self.as_tensor())
 
     def __matmul__(self, other: Any) -> Tensor:
-        return self.as_tensor() @ other
+        return self.graph.binary_operator("matmul", self.as_tensor(), other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return other @ self.as_tensor()
+        return self.graph.binary_operator("matmul", other, self.as_tensor())
 
     def __neg__(self) -> Tensor:
         return -self.as_tensor()
