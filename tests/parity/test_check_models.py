@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from mexport_pb import check
-from mexport_pb import messages as mm
+from mexport_pb import check, messages as mm
 from mexport_pb._proto.graph_pb2 import FunctionDef, OpDef
 from mexport_pb._proto.variable_pb2 import VariableDef
 from mexport_pb.errors import InvalidArgumentError
@@ -209,12 +208,53 @@ def test_checkpoint_meta_graph(tmp_path):
     check.check_meta_graph(meta_graph)
 
 
-DEVICES = """
-    /cpu:0 /gpu:1 /tpu:0 /TPU:0 /cPu:0 /cpu /cpu:* /CPU:0/ CPU:0 cpu:0 /device:CPU:0 /device:cpu:0 /device:GPU:* /device:GPU
-    /device:XLA_CPU:0 /device:*:0 /device:* /device: /device:1:0 /device:C-U:0 /device:CPU:x /device:CPU: /device:_C:0
-    /job:localhost/replica:0/task:0/device:CPU:0 /job:* /job: /job:a-b /job:1a /job:_a /job:a_b1 /task:1 /task:x
-    /replica:* /replica: nonsense / // /job:a/job:b /cpu:0/cpu:0 /task:99999999999 /task:-1 /task:01 /xpu:0 /GPU:0 /Gpu:0
-""".split()
+DEVICES = [
+    "/cpu:0",
+    "/gpu:1",
+    "/tpu:0",
+    "/TPU:0",
+    "/cPu:0",
+    "/cpu",
+    "/cpu:*",
+    "/CPU:0/",
+    "CPU:0",
+    "cpu:0",
+    "/device:CPU:0",
+    "/device:cpu:0",
+    "/device:GPU:*",
+    "/device:GPU",
+    "/device:XLA_CPU:0",
+    "/device:*:0",
+    "/device:*",
+    "/device:",
+    "/device:1:0",
+    "/device:C-U:0",
+    "/device:CPU:x",
+    "/device:CPU:",
+    "/device:_C:0",
+    "/job:localhost/replica:0/task:0/device:CPU:0",
+    "/job:*",
+    "/job:",
+    "/job:a-b",
+    "/job:1a",
+    "/job:_a",
+    "/job:a_b1",
+    "/task:1",
+    "/task:x",
+    "/replica:*",
+    "/replica:",
+    "nonsense",
+    "/",
+    "//",
+    "/job:a/job:b",
+    "/cpu:0/cpu:0",
+    "/task:99999999999",
+    "/task:-1",
+    "/task:01",
+    "/xpu:0",
+    "/GPU:0",
+    "/Gpu:0",
+]
 
 
 @pytest.mark.parametrize("device", DEVICES)
