@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Write mexport_pb/graph/op_defs.pbtxt: the signatures of the ops that a GraphBuilder knows, from TensorFlow's registry.
+"""Write mexport_pb/graph/op_defs.pbtxt, the signatures of the ops that a GraphBuilder knows.
 
-Needs the installed TensorFlow. Run it after TensorFlow changes or an op joins the list below; ``--check`` writes
-nothing and exits 1 if the file is not what this script would write.
+They come from the registry of the installed TensorFlow. Run it after TensorFlow changes or an op joins the list below;
+``--check`` writes nothing and exits 1 if the file is not what this script would write.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from mexport_pb._proto import graph_pb2
 TARGET = Path(__file__).resolve().parent.parent / "mexport_pb" / "graph" / "op_defs.pbtxt"
 
 MATH = """
-Abs Acos Acosh Add AddN AddV2 All Any ApproximateEqual ArgMax ArgMin Asin Asinh Atan Atan2 Atanh BatchMatMul BatchMatMulV2
-BatchMatMulV3 Bincount BitwiseAnd BitwiseOr BitwiseXor Bucketize Cast Ceil ClipByValue Cos Cosh Cross Cumprod Cumsum
-DenseBincount Div DivNoNan Einsum Equal Erf Erfc Exp Expm1 Floor FloorDiv FloorMod Greater GreaterEqual Invert IsFinite
-IsInf IsNan LeftShift Less LessEqual Lgamma LinSpace Log Log1p LogicalAnd LogicalNot LogicalOr MatMul Max Maximum Mean Min
-Minimum Mod Mul MulNoNan Neg NextAfter NotEqual Pow Prod Range RealDiv Reciprocal RightShift Rint Round Rsqrt SegmentMax
-SegmentMean SegmentMin SegmentProd SegmentSum Select SelectV2 Sigmoid Sign Sin Sinh SparseSegmentMean
-SparseSegmentMeanWithNumSegments SparseSegmentSqrtN SparseSegmentSqrtNWithNumSegments SparseSegmentSum
-SparseSegmentSumWithNumSegments Sqrt Square SquaredDifference Sub Sum Tan Tanh TruncateDiv TruncateMod UnsortedSegmentMax
-UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum Xdivy Xlogy
+Abs Acos Acosh Add AddN AddV2 All Any ApproximateEqual ArgMax ArgMin Asin Asinh Atan Atan2 Atanh BatchMatMul
+BatchMatMulV2 BatchMatMulV3 Bincount BitwiseAnd BitwiseOr BitwiseXor Bucketize Cast Ceil ClipByValue Cos Cosh Cross
+Cumprod Cumsum DenseBincount Div DivNoNan Einsum Equal Erf Erfc Exp Expm1 Floor FloorDiv FloorMod Greater GreaterEqual
+Invert IsFinite IsInf IsNan LeftShift Less LessEqual Lgamma LinSpace Log Log1p LogicalAnd LogicalNot LogicalOr MatMul
+Max Maximum Mean Min Minimum Mod Mul MulNoNan Neg NextAfter NotEqual Pow Prod Range RealDiv Reciprocal RightShift Rint
+Round Rsqrt SegmentMax SegmentMean SegmentMin SegmentProd SegmentSum Select SelectV2 Sigmoid Sign Sin Sinh
+SparseSegmentMean SparseSegmentMeanWithNumSegments SparseSegmentSqrtN SparseSegmentSqrtNWithNumSegments
+SparseSegmentSum SparseSegmentSumWithNumSegments Sqrt Square SquaredDifference Sub Sum Tan Tanh TruncateDiv
+TruncateMod UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum Xdivy Xlogy
 """
 
 NN = """
@@ -36,25 +36,26 @@ SparseSoftmaxCrossEntropyWithLogits TopKV2
 """
 
 ARRAY = """
-BatchToSpaceND Bitcast BroadcastArgs BroadcastTo CheckNumerics Concat ConcatOffset ConcatV2 Const DeepCopy Diag DiagPart
-DynamicPartition DynamicStitch EnsureShape ExpandDims Fill Gather GatherNd GatherV2 GuaranteeConst Identity IdentityN
-InvertPermutation ListDiff LowerBound MatrixBandPart MatrixDiagPartV3 MatrixDiagV3 MirrorPad OneHot OnesLike Pack Pad PadV2
-ParallelConcat ParallelDynamicStitch Placeholder PlaceholderV2 PlaceholderWithDefault PreventGradient Rank Reshape
-ReverseSequence ReverseV2 ScatterNd SetSize Shape ShapeN Size Slice Snapshot SpaceToBatchND Split SplitV Squeeze
-StopGradient StridedSlice TensorScatterAdd TensorScatterUpdate Tile Transpose Unique UniqueV2 UniqueWithCounts
+BatchToSpaceND Bitcast BroadcastArgs BroadcastTo CheckNumerics Concat ConcatOffset ConcatV2 Const DeepCopy Diag
+DiagPart DynamicPartition DynamicStitch EnsureShape ExpandDims Fill Gather GatherNd GatherV2 GuaranteeConst Identity
+IdentityN InvertPermutation ListDiff LowerBound MatrixBandPart MatrixDiagPartV3 MatrixDiagV3 MirrorPad OneHot OnesLike
+Pack Pad PadV2 ParallelConcat ParallelDynamicStitch Placeholder PlaceholderV2 PlaceholderWithDefault PreventGradient
+Rank Reshape ReverseSequence ReverseV2 ScatterNd SetSize Shape ShapeN Size Slice Snapshot SpaceToBatchND Split SplitV
+Squeeze StopGradient StridedSlice TensorScatterAdd TensorScatterUpdate Tile Transpose Unique UniqueV2 UniqueWithCounts
 UniqueWithCountsV2 Unpack UnravelIndex UpperBound Where ZerosLike
 """
 
 SPARSE_AND_RAGGED = """
 RaggedGather RaggedRange RaggedTensorFromVariant RaggedTensorToSparse RaggedTensorToTensor RaggedTensorToVariant
-SparseConcat SparseCross SparseFillEmptyRows SparseReorder SparseReshape SparseSlice SparseSplit SparseTensorDenseMatMul
-SparseToDense
+SparseConcat SparseCross SparseFillEmptyRows SparseReorder SparseReshape SparseSlice SparseSplit
+SparseTensorDenseMatMul SparseToDense
 """
 
 STRING = """
-AsString DecodeBase64 DecodeCompressed DecodeRaw EncodeBase64 ReduceJoin RegexFullMatch RegexReplace StaticRegexFullMatch
-StaticRegexReplace StringFormat StringJoin StringLength StringLower StringSplit StringSplitV2 StringStrip
-StringToHashBucket StringToHashBucketFast StringToHashBucketStrong StringToNumber StringUpper Substr UnsortedSegmentJoin
+AsString DecodeBase64 DecodeCompressed DecodeRaw EncodeBase64 ReduceJoin RegexFullMatch RegexReplace
+StaticRegexFullMatch StaticRegexReplace StringFormat StringJoin StringLength StringLower StringSplit StringSplitV2
+StringStrip StringToHashBucket StringToHashBucketFast StringToHashBucketStrong StringToNumber StringUpper Substr
+UnsortedSegmentJoin
 """
 
 LOOKUP = """
@@ -69,19 +70,19 @@ ParseSequenceExampleV2 ParseSingleExample ParseSingleSequenceExample ParseTensor
 """
 
 CONTROL_FLOW = """
-Assert Case ControlTrigger Enter Exit FakeParam If LoopCond Merge NextIteration NoOp PartitionedCall Print PrintV2 RefEnter
-RefExit RefIdentity RefMerge RefNextIteration RefSelect RefSwitch StatefulPartitionedCall StatelessCase StatelessIf
-StatelessWhile Switch SymbolicGradient TensorArrayGatherV3 TensorArrayReadV3 TensorArrayScatterV3 TensorArraySizeV3
-TensorArrayV3 TensorArrayWriteV3 TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem
-TensorListStack Timestamp While
+Assert Case ControlTrigger Enter Exit FakeParam If LoopCond Merge NextIteration NoOp PartitionedCall Print PrintV2
+RefEnter RefExit RefIdentity RefMerge RefNextIteration RefSelect RefSwitch StatefulPartitionedCall StatelessCase
+StatelessIf StatelessWhile Switch SymbolicGradient TensorArrayGatherV3 TensorArrayReadV3 TensorArrayScatterV3
+TensorArraySizeV3 TensorArrayV3 TensorArrayWriteV3 TensorListFromTensor TensorListGetItem TensorListReserve
+TensorListSetItem TensorListStack Timestamp While
 """
 
 STATE = """
-Assign AssignAdd AssignAddVariableOp AssignSub AssignSubVariableOp AssignVariableOp DestroyResourceOp DisableCopyOnRead
-IsVariableInitialized ReadVariableOp ResourceApplyAdagrad ResourceApplyAdagradV2 ResourceApplyAdam ResourceApplyFtrl
-ResourceApplyFtrlV2 ResourceApplyGradientDescent ResourceGather ResourceGatherNd ResourceScatterAdd ResourceScatterSub
-ResourceScatterUpdate ResourceSparseApplyAdagrad ResourceSparseApplyAdagradV2 ScatterAdd ScatterSub ScatterUpdate
-VarHandleOp VarIsInitializedOp Variable VariableShape VariableV2
+Assign AssignAdd AssignAddVariableOp AssignSub AssignSubVariableOp AssignVariableOp DestroyResourceOp
+DisableCopyOnRead IsVariableInitialized ReadVariableOp ResourceApplyAdagrad ResourceApplyAdagradV2 ResourceApplyAdam
+ResourceApplyFtrl ResourceApplyFtrlV2 ResourceApplyGradientDescent ResourceGather ResourceGatherNd ResourceScatterAdd
+ResourceScatterSub ResourceScatterUpdate ResourceSparseApplyAdagrad ResourceSparseApplyAdagradV2 ScatterAdd ScatterSub
+ScatterUpdate VarHandleOp VarIsInitializedOp Variable VariableShape VariableV2
 """
 
 RANDOM = """

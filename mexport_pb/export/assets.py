@@ -65,7 +65,8 @@ def resolve_assets(
         check_asset_filename(name)
         _check_source(name, path)
     _check_named(result, sources)
-    tensors = result.collection_def[ASSET_FILEPATHS_COLLECTION].node_list.value if _has_tensors(result) else []
+    # A tensor that is listed twice is one asset: the C++ loader refuses to feed a tensor twice.
+    tensors = list(dict.fromkeys(_asset_tensors(result)))
     if tensors:
         nodes = {node.name: node for node in result.graph_def.node}
         for tensor in tensors:
@@ -106,9 +107,11 @@ def copy_files(files: Mapping[str, str], folder: Path) -> None:
         shutil.copyfile(files[destination], target)
 
 
-def _has_tensors(meta_graph: MetaGraphDef) -> bool:
+def _asset_tensors(meta_graph: MetaGraphDef) -> list[str]:
     # A look-up in a protobuf map would make the entry.
-    return ASSET_FILEPATHS_COLLECTION in meta_graph.collection_def
+    if ASSET_FILEPATHS_COLLECTION not in meta_graph.collection_def:
+        return []
+    return list(meta_graph.collection_def[ASSET_FILEPATHS_COLLECTION].node_list.value)
 
 
 def _check_named(meta_graph: MetaGraphDef, sources: Mapping[str, str]) -> None:

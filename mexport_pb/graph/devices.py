@@ -55,7 +55,8 @@ class DeviceSpec(NamedTuple):
 
     def merged_into(self, outer: DeviceSpec) -> DeviceSpec:
         """Return a spec with the parts that this one says, and those of ``outer`` for the rest."""
-        return DeviceSpec(*(mine if mine is not None else its for mine, its in zip(self, outer, strict=True)))
+        said = {name: value for name, value in self._asdict().items() if value is not None}
+        return outer._replace(**said)
 
     def __str__(self) -> str:
         """Return the canonical string; "" if nothing is said."""

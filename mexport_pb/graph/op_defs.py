@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 
 from google.protobuf import text_format
@@ -55,13 +55,18 @@ class OpDefs(Mapping[str, graph_pb2.OpDef]):
         for definition in given:
             self._given.setdefault(definition.name, definition)
 
+    @property
+    def given(self) -> list[graph_pb2.OpDef]:
+        """The signatures that come before those of the table."""
+        return list(self._given.values())
+
     def __getitem__(self, name: str) -> graph_pb2.OpDef:
         found = self._given.get(name) or op_def(name)
         if found is None:
             raise KeyError(name)
         return found
 
-    def __iter__(self) -> Iterable[str]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[str]:
         yield from self._given
         yield from (name for name in _blocks() if name not in self._given)
 

@@ -167,7 +167,7 @@ def test_stream_that_ends_within_a_record(compression):
 
 @pytest.mark.parametrize("compression", ["zlib", "gzip", "snappy"])
 def test_every_flipped_bit_of_a_compressed_file(compression):
-    """Either it is noticed, or it changes no record: a gzip header's time, a copy from another place with the same bytes."""
+    """Either it is noticed, or it changes no record: a gzip header's time, a copy from elsewhere of the same bytes."""
     file = compress(STREAM, compression)
     unnoticed = 0
     for bit in range(8 * len(file)):

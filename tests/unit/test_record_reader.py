@@ -1,3 +1,4 @@
+import itertools
 import os
 import random
 import threading
@@ -5,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.record import RecordBatch, RecordReader, read_records, write_records
@@ -170,7 +170,7 @@ def test_batch_limits(tmp_path):
     assert batches(max_records=2**62, max_bytes=2**62) == [sizes]
     with RecordReader(tmp_path / "records") as records:
         for limits in ({"max_records": 0}, {"max_bytes": 0}, {"max_records": -1}):
-            with pytest.raises(InvalidArgumentError, match="max_records, max_bytes: got .*, want at least 1"):
+            with pytest.raises(InvalidArgumentError, match=r"max_records, max_bytes: got .*, want at least 1"):
                 records.read_batch(**limits)
 
 
@@ -220,14 +220,14 @@ def test_closed_reader(path, compression):
     records.close()
     records.close()
     for use in (lambda: next(records), lambda: next(iterator), records.read_batch, lambda: records.offset):
-        with pytest.raises(InvalidArgumentError, match="^the record reader is closed$"):
+        with pytest.raises(InvalidArgumentError, match=r"^the record reader is closed$"):
             use()
 
 
 def test_wrong_arguments(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="compression: got 'lz4', want None, 'zlib', 'gzip' or 'snappy'"):
+    with pytest.raises(InvalidArgumentError, match=r"^compression: got 'lz4', want None, 'zlib', 'gzip' or 'snappy'"):
         RecordReader(tmp_path / "none", "lz4")
-    with pytest.raises(InvalidArgumentError, match="null byte"):
+    with pytest.raises(InvalidArgumentError, match=r"null byte"):
         RecordReader("a\0b")
     with pytest.raises(FileNotFoundError) as error:
         RecordReader(tmp_path / "none")
@@ -275,5 +275,5 @@ def test_threads_share_a_reader(tmp_path, compression):
             return got
 
         parts = list(pool.map(work, [False, True, False, True]))
-    assert sorted(sum(parts, [])) == sorted(records)
+    assert sorted(itertools.chain(*parts)) == sorted(records)
     assert all(part == sorted(part, key=lambda r: int.from_bytes(r[:4], "little")) for part in parts)

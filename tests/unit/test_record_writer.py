@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.record import RecordReader, RecordWriter, read_records, write_records
@@ -233,7 +232,7 @@ def test_closed_writer(path, compression):
         writer.flush,
         writer.sync,
     ):
-        with pytest.raises(InvalidArgumentError, match="^the record writer is closed$"):
+        with pytest.raises(InvalidArgumentError, match=r"^the record writer is closed$"):
             use()
     assert list(read_records(path, compression)) == [b"x"]
 
@@ -263,7 +262,7 @@ def test_iterable_that_fails(path):
 def test_forgotten_writer_warns_and_closes(path, compression):
     writer = RecordWriter(path, compression)
     writer.write(b"x")
-    with pytest.warns(ResourceWarning, match="unclosed record writer: .*records"):
+    with pytest.warns(ResourceWarning, match=r"unclosed record writer: .*records"):
         del writer
     assert list(read_records(path, compression)) == [b"x"]
 

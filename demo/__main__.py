@@ -1,0 +1,133 @@
+"""``python -m demo``: train a small real model, export it three ways and as TensorFlow does it, compare.
+
+Every step runs in a process of its own, so that its time and memory are its own. The exit status is 1 when an export
+gives other predictions than the training graph.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from demo.measure import measure
+from demo.params import HELD_OUT
+
+_WAYS = {
+    "builder": "GraphBuilder: a model function that builds protobufs, no TensorFlow",
+    "meta": "the .meta file of the training job, pruned to the signature, no TensorFlow",
+    "traced": "the TensorFlow model function, traced",
+}
+_RIVAL = "TensorFlow: session, Saver.restore, saved_model.Builder"
+_INPUTS = ("user", "item", "item_id")
+_OUTPUTS = ("logits", "score")
+# Readers may fuse and reorder float32 arithmetic; a wrong variable is off by far more.
+_TOLERANCE = 1e-5
+
+
+def main() -> int:
+    """Run the demo; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--dir", type=Path, help="where to work and leave everything; a temporary folder if not given")
+    parser.add_argument("--embedding-rows", type=int, default=1 << 20, help="rows of 16 floats (default: %(default)s)")
+    args = parser.parse_args()
+    if args.dir is not None:
+        args.dir.mkdir(parents=True, exist_ok=True)
+        return _run(args.dir.resolve(), args.embedding_rows)
+    with tempfile.TemporaryDirectory(prefix="mexport_demo_") as folder:
+        return _run(Path(folder), args.embedding_rows)
+
+
+def _run(folder: Path, rows: int) -> int:
+    model_dir = folder / "train"
+    _say(f"training a click model, {rows} items: dense layers and an embedding, ref and resource variables")
+    trained = _child("demo.train", "--model-dir", model_dir, "--embedding-rows", rows, "--embedding-parts", 1)
+    print(f"  {trained['steps']} steps, loss {trained['first_loss']:.4f} -> {trained['last_loss']:.4f}")
+    print(f"  checkpoint {trained['checkpoint']}, {_size(model_dir.glob('model.ckpt-*')) / 2**20:.1f} MiB")
+
+    exports: dict[str, dict[str, Any]] = {}
+    for way, description in _WAYS.items():
+        _say(f"exporting: {description}")
+        exports[way] = _child("demo.export", way, "--model-dir", model_dir, "--export-base", folder / "models" / way)
+        _print_tree(Path(exports[way]["path"]))
+    _say(f"the rival: {_RIVAL}")
+    exports["rival"] = _child("demo.rival", "--model-dir", model_dir, "--export-base", folder / "models" / "rival")
+    _print_tree(Path(exports["rival"]["path"]))
+
+    _say("predictions for inputs that training never saw: largest difference to the training graph's")
+    good = _compare({way: Path(exports[way]["path"]) for way in _WAYS}, model_dir)
+    _say("cost of an export, each in a process of its own")
+    _print_costs(exports)
+    print("\nOK" if good else "\nFAILED: an export does not give the training graph's predictions")
+    return 0 if good else 1
+
+
+def _child(module: str, *arguments: object) -> dict[str, Any]:
+    cost, output = measure([sys.executable, "-m", module, *map(str, arguments)])
+    if cost.exit_code != 0:
+        sys.exit(f"{module} failed with exit status {cost.exit_code}")
+    report: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return {**report, "wall_seconds": cost.wall_seconds, "cpu_seconds": cost.cpu_seconds}
+
+
+def _compare(paths: dict[str, Path], model_dir: Path) -> bool:
+    held_out = np.load(model_dir / HELD_OUT)
+    inputs = {key: held_out[key] for key in _INPUTS}
+    good = True
+    for name, loader in _loaders().items():
+        for way, path in paths.items():
+            with loader.load(path) as model:
+                outputs = model.run("serving_default", inputs)
+            difference = max(float(np.abs(outputs[key] - held_out[key]).max()) for key in _OUTPUTS)
+            good = good and difference <= _TOLERANCE
+            print(f"  {name:24} {way:8} {difference:.1e}")
+    return good
+
+
+def _loaders() -> dict[str, ModuleType]:
+    from tests.support import cpp_loader, openvino_loader, python_loader
+
+    return {
+        "TensorFlow, Python loader": python_loader,
+        "TensorFlow, C++ loader": cpp_loader,
+        "OpenVINO's own reader": openvino_loader,
+    }
+
+
+def _print_costs(exports: dict[str, dict[str, Any]]) -> None:
+    rival = exports["rival"]
+    print(f"  {'':8} {'process':>9} {'export':>9} {'peak memory':>13}   against TensorFlow's Builder")
+    for way, report in exports.items():
+        times = rival["wall_seconds"] / report["wall_seconds"]
+        memory = rival["peak_rss_mib"] / report["peak_rss_mib"]
+        costs = f"{report['wall_seconds']:7.2f} s {report['export_seconds']:7.2f} s {report['peak_rss_mib']:9.1f} MiB"
+        print(f"  {way:8} {costs}   {times:.1f} times as fast, {memory:.1f} times less memory")
+
+
+def _print_tree(root: Path) -> None:
+    print(f"  {root}")
+    for path in sorted(root.rglob("*")):
+        indent = "  " * (len(path.relative_to(root).parts) + 1)
+        print(f"{indent}{path.name}/" if path.is_dir() else f"{indent}{path.name}  {path.stat().st_size} bytes")
+
+
+def _size(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths)
+
+
+def _say(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+if __name__ == "__main__":
+    # The readers that compare predictions need no log of their own.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main())

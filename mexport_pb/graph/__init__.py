@@ -1,0 +1,25 @@
+"""Graphs as protobufs: build them, add savers, prune them, strip them. No TensorFlow takes part."""
+
+from mexport_pb.graph.builder import GRAPH_PRODUCER, GraphBuilder
+from mexport_pb.graph.default import get_default_graph, has_default_graph
+from mexport_pb.graph.op_defs import op_def
+from mexport_pb.graph.slices import SaveSlice, SliceSpec
+from mexport_pb.graph.strip import clear_devices, op_list, strip_default_attrs
+from mexport_pb.graph.tensor import Operation, Tensor
+from mexport_pb.graph.variable import Variable
+
+__all__ = [
+    "GRAPH_PRODUCER",
+    "GraphBuilder",
+    "Operation",
+    "SaveSlice",
+    "SliceSpec",
+    "Tensor",
+    "Variable",
+    "clear_devices",
+    "get_default_graph",
+    "has_default_graph",
+    "op_def",
+    "op_list",
+    "strip_default_attrs",
+]

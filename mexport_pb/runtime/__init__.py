@@ -1,0 +1,9 @@
+"""The only room that needs TensorFlow: to trace a model that is written in it, and to execute a finished export.
+
+Importing this package loads nothing; TensorFlow is imported when something here is first used.
+"""
+
+from .execute import execute_restore
+from .source import TensorFlowSource
+
+__all__ = ["TensorFlowSource", "execute_restore"]

@@ -1,0 +1,124 @@
+"""Executes a finished export: TensorFlow restores its variables, runs its main op and answers a request."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mexport_pb._proto import saved_model_pb2
+from mexport_pb.errors import InvalidArgumentError, UnsupportedError, ValidationError
+from mexport_pb.runtime._tensorflow import tensorflow
+
+__all__ = ["execute_restore"]
+
+_LONGEST_MESSAGE = 600
+# Lines that TensorFlow wraps around the one that says what was wrong.
+_BOILERPLATE = ("Graph execution error:", "Detected at node", "Node:", "Restoring from checkpoint failed.", "[[{{node")
+
+
+def execute_restore(
+    export_dir: str | os.PathLike[str],
+    tags: Iterable[str] = ("serve",),
+    *,
+    signature: str | None = None,
+    feeds: Mapping[str, ArrayLike] | None = None,
+) -> dict[str, np.ndarray] | None:
+    """Load an export with TensorFlow's Python loader, in a graph and session of its own that are gone afterwards.
+
+    Variables are restored from ``variables/`` and the main op is run with the assets fed, on the CPU. Then one
+    signature is run, if named.
+
+    Args:
+        export_dir: A directory with saved_model.pb.
+        tags: The exact set of tags of the graph.
+        signature: The key of a signature to run.
+        feeds: Its inputs by key, as arrays of the dtype and shape that the signature asks for; other values are
+            converted to that dtype.
+
+    Returns:
+        The outputs by key, or None without a signature. Strings come as arrays of bytes objects.
+
+    Raises:
+        ValidationError: TensorFlow could not load the model or run the request; the cause is its exception.
+        InvalidArgumentError: No such signature, or the feeds are not its inputs.
+        UnsupportedError: The signature has a sparse or ragged input or output.
+        MexportError: TensorFlow is not installed.
+    """
+    if feeds is not None and signature is None:
+        raise InvalidArgumentError("feeds: got feeds without a signature, want the signature's key as well")
+    tf = tensorflow()
+    path = os.fspath(export_dir)
+    with tf.Graph().as_default(), tf.compat.v1.Session(config=_config(tf)) as session:
+        try:
+            loaded = tf.compat.v1.saved_model.load(session, list(tags), path)
+        except Exception as error:
+            raise ValidationError(f"{path}: tensorflow cannot load it: {_shorten(error)}") from error
+        if signature is None:
+            return None
+        meta_graph = saved_model_pb2.MetaGraphDef.FromString(loaded.SerializeToString())
+        fed, fetched = _plan(tf, path, meta_graph, signature, feeds or {})
+        try:
+            answers = session.run(fetched, fed)
+        except Exception as error:
+            raise ValidationError(f"{path}: signature {signature!r} failed: {_shorten(error)}") from error
+    return {key: np.asarray(value) for key, value in answers.items()}
+
+
+def _config(tf: Any) -> Any:
+    """Two threads of the session's own, and the process's pool for the kernels, whose size the first session fixes."""
+    return tf.compat.v1.ConfigProto(
+        inter_op_parallelism_threads=2,
+        use_per_session_threads=True,
+        allow_soft_placement=True,
+        device_count={"GPU": 0},
+    )
+
+
+def _plan(
+    tf: Any,
+    path: str,
+    meta_graph: saved_model_pb2.MetaGraphDef,
+    key: str,
+    feeds: Mapping[str, ArrayLike],
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Values to feed and names to fetch: ``({tensor name: value}, {output key: tensor name})``."""
+    if key not in meta_graph.signature_def:
+        raise InvalidArgumentError(f"{path}: signature: got {key!r}, want one of {sorted(meta_graph.signature_def)}")
+    signature = meta_graph.signature_def[key]
+    if feeds.keys() != signature.inputs.keys():
+        raise InvalidArgumentError(
+            f"{path}: signature {key!r}: inputs: got {sorted(feeds)}, want {sorted(signature.inputs)}"
+        )
+    for name, info in (*signature.inputs.items(), *signature.outputs.items()):
+        if info.WhichOneof("encoding") != "name":
+            raise UnsupportedError(f"{path}: signature {key!r}: {name!r} is sparse or ragged, want a dense tensor")
+    values: dict[str, np.ndarray] = {}
+    for name, value in feeds.items():
+        info = signature.inputs[name]
+        want = tf.dtypes.as_dtype(info.dtype)
+        try:
+            array = value if isinstance(value, np.ndarray) else np.asarray(value, want.as_numpy_dtype)
+            got = tf.dtypes.as_dtype(array.dtype)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise InvalidArgumentError(f"{path}: signature {key!r}: input {name!r}: {error}") from error
+        if got != want:
+            raise InvalidArgumentError(f"{path}: signature {key!r}: input {name!r}: got {got.name}, want {want.name}")
+        values[info.name] = array
+    return values, {name: info.name for name, info in signature.outputs.items()}
+
+
+def _shorten(error: Exception) -> str:
+    """Keep what an exception says was wrong, and at which node, of a message that may be pages long."""
+    text = str(getattr(error, "message", "") or error or type(error).__name__)
+    text = text.partition("Original stack trace for")[0]
+    node = re.search(r"\{\{node (\S+?)\}\}\]\]", text)
+    said = [line.strip() for line in text.splitlines()]
+    short = " ".join(line for line in said if line and not line.startswith(_BOILERPLATE)) or " ".join(text.split())
+    if len(short) > _LONGEST_MESSAGE:
+        short = f"{short[: _LONGEST_MESSAGE - 1]}…"
+    return f"{short} (node {node[1]})" if node else short
