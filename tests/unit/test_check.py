@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from mexport_pb import check
-from mexport_pb import messages as mm
+from mexport_pb import check, messages as mm
 from mexport_pb._proto.graph_pb2 import GraphDef, NodeDef, OpDef, OpList
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SignatureDef, TensorInfo
 from mexport_pb.errors import InvalidArgumentError
