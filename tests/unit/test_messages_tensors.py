@@ -94,6 +94,7 @@ ARRAYS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(ARRAYS)
 def test_arrays_survive(array):
     back = mm.tensor_proto_to_array(mm.make_tensor_proto(array))
@@ -102,6 +103,7 @@ def test_arrays_survive(array):
     assert back.tobytes() == array.tobytes()
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(), max_size=5))
 def test_strings_survive(values):
     back = mm.tensor_proto_to_array(mm.make_tensor_proto(values, "string"))
@@ -202,7 +204,7 @@ def test_small_protos_of_huge_shapes_take_no_memory():
     assert peak < 1 << 20
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.binary(max_size=64),
     st.sampled_from(list(tensor_pb2.DataType.values())),
