@@ -30,8 +30,8 @@ def make_tensor_info(name: Any, dtype: dtypes.DTypeLike = None, shape: ShapeLike
     """The TensorInfo of a tensor.
 
     Args:
-        name: The tensor's name, "node:0"; or, alone, a TensorInfo, which is copied; an object with the attributes
-            ``name``, ``dtype`` and ``shape`` (a tf.Tensor, a tensor of a GraphBuilder); or a sparse one with ``values``,
+        name: The tensor's name, "node:0". Or, alone: a TensorInfo, which is copied; an object with the attributes
+            ``name``, ``dtype`` and ``shape`` (a tf.Tensor, a tensor of a GraphBuilder); or one with ``values``,
             ``indices``, ``dense_shape``, ``dtype`` and ``shape`` (a tf.SparseTensor).
         dtype: See :data:`mexport_pb.dtypes.DTypeLike`.
         shape: See :data:`~mexport_pb.messages.shapes.ShapeLike`; None means an unknown rank.

@@ -152,7 +152,10 @@ def _is_array_like(value: object) -> bool:
 
 
 def _from_array(value: Any, number: int | None) -> Array:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, NotImplementedError) as error:  # a tensor of a graph has no value
+        raise InvalidArgumentError(f"cannot make a tensor of {reprlib.repr(value)}: {error}") from None
     if array.dtype.kind in "SUO":
         if number not in (None, tensor_pb2.DT_STRING):
             raise InvalidArgumentError(f"cannot make {dtypes.name_of(number)} of a {array.dtype} array")
@@ -160,6 +163,8 @@ def _from_array(value: Any, number: int | None) -> Array:
     if number == tensor_pb2.DT_STRING:
         raise InvalidArgumentError(f"cannot make string of a {array.dtype} array")
     dtype = dtypes.numpy_dtype(dtypes.datatype_of(array.dtype) if number is None else number)
+    if array.dtype.kind == "c" and dtype.kind != "c":
+        raise InvalidArgumentError(f"cannot make {dtype} of a {array.dtype} array")
     return _cast(array, dtype)
 
 

@@ -14,7 +14,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any
 from google.protobuf.descriptor import FieldDescriptor
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mexport_pb import messages as mm
 from mexport_pb._proto import tensor_pb2

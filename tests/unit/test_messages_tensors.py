@@ -17,6 +17,13 @@ from mexport_pb.errors import DataError, InvalidArgumentError, MexportError, Uns
 from mexport_pb.messages.tensors import MAX_EXPANDED_BYTES
 
 
+class Valueless:
+    """As a tensor of a TensorFlow graph."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise NotImplementedError("symbolic")
+
+
 @pytest.mark.parametrize(
     ("value", "data"),
     [
@@ -59,6 +66,8 @@ def test_ref_dtypes_are_stored_as_their_base():
         (["a", 1], None, None, "got element 1, want str or bytes"),
         (1, None, [None], "want no unknown size"),
         ([1, 2], None, [1], r"too many elements for shape \[1\]: got 2, want <= 1"),
+        (np.array([1j]), "float32", None, "cannot make float32 of a complex128 array"),
+        (Valueless(), None, None, "cannot make a tensor of"),
         (TensorProto(), "int32", None, "a TensorProto takes no other dtype"),
         (TensorProto(), None, [1], "a TensorProto takes no other dtype"),
         (1, "no_such_dtype", None, "unknown dtype"),
