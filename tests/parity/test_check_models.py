@@ -140,7 +140,7 @@ class Module(tf.Module):
     def __call__(self, key, x):
         y = x
         for _ in tf.range(3):
-            if tf.reduce_sum(y) > 0.0:
+            if tf.reduce_sum(y) > 0.0:  # noqa: SIM108  autograph turns the statement into a tf.cond
                 y = y * self.weight
             else:
                 y = y - self.weight
@@ -208,56 +208,32 @@ def test_checkpoint_meta_graph(tmp_path):
     check.check_meta_graph(meta_graph)
 
 
-DEVICES = [
-    "/cpu:0",
-    "/gpu:1",
-    "/tpu:0",
-    "/TPU:0",
-    "/cPu:0",
-    "/cpu",
-    "/cpu:*",
-    "/CPU:0/",
-    "CPU:0",
-    "cpu:0",
-    "/device:CPU:0",
-    "/device:cpu:0",
-    "/device:GPU:*",
-    "/device:GPU",
-    "/device:XLA_CPU:0",
-    "/device:*:0",
-    "/device:*",
-    "/device:",
-    "/device:1:0",
-    "/device:C-U:0",
-    "/device:CPU:x",
-    "/device:CPU:",
-    "/device:_C:0",
-    "/job:localhost/replica:0/task:0/device:CPU:0",
-    "/job:*",
-    "/job:",
-    "/job:a-b",
-    "/job:1a",
-    "/job:_a",
-    "/job:a_b1",
-    "/task:1",
-    "/task:x",
-    "/replica:*",
-    "/replica:",
-    "nonsense",
-    "/",
-    "//",
-    "/job:a/job:b",
-    "/cpu:0/cpu:0",
-    "/task:99999999999",
-    "/task:-1",
-    "/task:01",
-    "/xpu:0",
-    "/GPU:0",
-    "/Gpu:0",
+TYPED_DEVICES = [
+    *(
+        "/cpu:0",
+        "/gpu:1",
+        "/tpu:0",
+        "/TPU:0",
+        "/cPu:0",
+        "/cpu",
+        "/cpu:*",
+        "/CPU:0/",
+        "CPU:0",
+        "cpu:0",
+        "/xpu:0",
+        "/GPU:0",
+    ),
+    *("/Gpu:0", "/device:CPU:0", "/device:cpu:0", "/device:GPU:*", "/device:GPU", "/device:XLA_CPU:0", "/device:*:0"),
+    *("/device:*", "/device:", "/device:1:0", "/device:C-U:0", "/device:CPU:x", "/device:CPU:", "/device:_C:0"),
+]
+PLACED_DEVICES = [
+    *("/job:localhost/replica:0/task:0/device:CPU:0", "/job:*", "/job:", "/job:a-b", "/job:1a", "/job:_a", "/job:a_b1"),
+    *("/task:1", "/task:x", "/task:-1", "/task:01", "/task:99999999999", "/replica:*", "/replica:", "nonsense", "/"),
+    *("//", "/job:a/job:b", "/cpu:0/cpu:0"),
 ]
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", TYPED_DEVICES + PLACED_DEVICES)
 def test_devices_as_the_runtime_parses_them(tmp_path, device):
     meta_graph = tf1.MetaGraphDef()
     meta_graph.meta_info_def.tags.append("serve")
@@ -432,20 +408,6 @@ def test_finds_a_constant_that_fails_when_it_is_run(good):
         check.check_meta_graph(meta_graph)
 
 
-LOADED = {
-    "other order of nodes": lambda m: reverse_nodes(m),
-    "no collections": lambda m: drop_collections(m),
-    "no op list": lambda m: m.meta_info_def.ClearField("stripped_op_list"),
-    "no signature": lambda m: m.ClearField("signature_def"),
-    "input with index 0": lambda m: node(m, "y").input.__setitem__(0, node(m, "y").input[0] + ":0"),
-    "control input twice": lambda m: node(m, "y").input.extend(["^x", "^x"]),
-    "asset base": lambda m: set_assets(m, asset_of(m), mm.make_asset_file_def("save/filename/input:0", "./")),
-    "unknown attribute": lambda m: setattr(node(m, "y").attr["_mine"], "s", b"x"),
-    "save op lost": lambda m: setattr(m.saver_def, "save_tensor_name", "nowhere:0"),
-    "wildcard device": lambda m: setattr(node(m, "y"), "device", "/device:CPU:*"),
-}
-
-
 def reverse_nodes(meta_graph):
     nodes = list(meta_graph.graph_def.node)[::-1]
     meta_graph.graph_def.ClearField("node")
@@ -455,6 +417,20 @@ def reverse_nodes(meta_graph):
 def drop_collections(meta_graph):
     for key in ("variables", "trainable_variables", "asset_filepaths", "table_initializer"):
         meta_graph.collection_def.pop(key)
+
+
+LOADED = {
+    "other order of nodes": reverse_nodes,
+    "no collections": drop_collections,
+    "no op list": lambda m: m.meta_info_def.ClearField("stripped_op_list"),
+    "no signature": lambda m: m.ClearField("signature_def"),
+    "input with index 0": lambda m: node(m, "y").input.__setitem__(0, node(m, "y").input[0] + ":0"),
+    "control input twice": lambda m: node(m, "y").input.extend(["^x", "^x"]),
+    "asset base": lambda m: set_assets(m, asset_of(m), mm.make_asset_file_def("save/filename/input:0", "./")),
+    "unknown attribute": lambda m: setattr(node(m, "y").attr["_mine"], "s", b"x"),
+    "save op lost": lambda m: setattr(m.saver_def, "save_tensor_name", "nowhere:0"),
+    "wildcard device": lambda m: setattr(node(m, "y"), "device", "/device:CPU:*"),
+}
 
 
 @pytest.mark.filterwarnings("default")

@@ -39,6 +39,12 @@ def test_tensor_info(dtype, shape):
     assert mm.shape_to_list(theirs.tensor_shape) == shape
 
 
+def test_sparse_tensor_info():
+    with tf.Graph().as_default():
+        tensor = tf1.sparse_placeholder(tf.int64, [None, 5], name="ids")
+        check_same(mm.make_tensor_info(tensor), tf1.saved_model.build_tensor_info(tensor))
+
+
 def test_signature_def():
     with tf.Graph().as_default():
         infos = {
