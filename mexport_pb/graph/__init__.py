@@ -3,6 +3,9 @@
 from mexport_pb.graph.builder import GRAPH_PRODUCER, GraphBuilder
 from mexport_pb.graph.default import get_default_graph, has_default_graph
 from mexport_pb.graph.op_defs import op_def
+from mexport_pb.graph.graph_variables import has_variables
+from mexport_pb.graph.save_plan import SaveItem, SavePlan, save_plan
+from mexport_pb.graph.saver import add_saver
 from mexport_pb.graph.slices import SaveSlice, SliceSpec
 from mexport_pb.graph.strip import clear_devices, op_list, strip_default_attrs
 from mexport_pb.graph.tensor import Operation, Tensor
@@ -12,14 +15,19 @@ __all__ = [
     "GRAPH_PRODUCER",
     "GraphBuilder",
     "Operation",
+    "SaveItem",
+    "SavePlan",
     "SaveSlice",
     "SliceSpec",
     "Tensor",
     "Variable",
+    "add_saver",
     "clear_devices",
     "get_default_graph",
     "has_default_graph",
+    "has_variables",
     "op_def",
     "op_list",
+    "save_plan",
     "strip_default_attrs",
 ]

@@ -311,6 +311,13 @@ class GraphCore:
             scope.members.add(op)
         return op
 
+    def refer_to(self, node: NodeDef, output_dtypes: Sequence[int], output_shapes: Sequence[Shape]) -> Operation:
+        """Return an operation for a node that another graph has already, to be an input of nodes of this one.
+
+        The node is neither copied nor exported. Its name must be among ``names_in_use``.
+        """
+        return Operation(cast("GraphBuilder", self), node, (), (), output_dtypes, output_shapes)
+
     def _output_shapes(
         self, node: NodeDef, inputs: Sequence[Tensor], count: int, shapes: Sequence[ShapeLike] | None
     ) -> list[Shape]:

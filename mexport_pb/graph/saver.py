@@ -1,0 +1,213 @@
+"""Add the nodes that save and restore a graph's variables: those of ``tf.compat.v1.train.Saver(sharded=True)``.
+
+docs/formats/saver.md describes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from google.protobuf.message import Message
+
+from mexport_pb import dtypes
+from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
+from mexport_pb._proto.saver_pb2 import SaverDef
+from mexport_pb._proto.tensor_pb2 import DT_INT32, DT_RESOURCE
+from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.graph.builder import GraphBuilder
+from mexport_pb.graph.devices import canonical_device, on_cpu0
+from mexport_pb.graph.graph_variables import GraphVariable, find_variables
+from mexport_pb.graph.index import NodeIndex
+from mexport_pb.graph.op_defs import OpDefs
+from mexport_pb.graph.strip import refresh_op_list, strip_nodes
+from mexport_pb.graph.tensor import Operation, Tensor
+from mexport_pb.messages import to_message
+
+__all__ = ["SAVER_SCOPE", "add_saver"]
+
+SAVER_SCOPE = "save"
+"""The first saver's name scope; later ones are "save_1", ..."""
+
+_MAX_TO_KEEP = 5
+_KEEP_EVERY_N_HOURS = 10000.0
+
+
+def add_saver(meta_graph: Message, *, variables: Collection[str] | None = None) -> MetaGraphDef:
+    """Return a copy with the nodes and the SaverDef that save and restore its variables, one shard for each device.
+
+    Variables are those of the collection ``variables``; without one, those of the graph's nodes. A graph without
+    variables gets no saver, and loses one that it had. Another saver's nodes stay, and the new ones get another scope.
+
+    Args:
+        meta_graph: A MetaGraphDef.
+        variables: Names of the nodes of the variables to save; None means all.
+
+    Raises:
+        InvalidArgumentError: two variables have one key, or a variable is not in the graph.
+        SavedModelError: the collection ``variables`` is damaged.
+    """
+    copy = to_message(meta_graph, MetaGraphDef)
+    copy.ClearField("saver_def")
+    index = NodeIndex(copy.graph_def.node)
+    found = find_variables(copy, index)
+    if variables is not None:
+        found = [variable for variable in found if variable.name in variables]
+    if not found:
+        return copy
+    graph = GraphBuilder(names_in_use=_names_and_scopes(index.nodes))
+    writer = _SaverWriter(graph, _by_device(_in_saving_order(found)))
+    with graph.name_scope(SAVER_SCOPE):
+        saver_def = writer.write()
+    nodes = graph.to_graph_def().node
+    if copy.meta_info_def.stripped_default_attrs:
+        strip_nodes(nodes, OpDefs())
+    copy.graph_def.node.extend(nodes)
+    copy.saver_def.CopyFrom(saver_def)
+    refresh_op_list(copy)
+    return copy
+
+
+def _names_and_scopes(names: Iterable[str]) -> set[str]:
+    taken: set[str] = set()
+    for name in names:
+        end = len(name)
+        while end > 0 and name[:end] not in taken:
+            taken.add(name[:end])
+            end = name.rfind("/", 0, end)
+    return taken
+
+
+def _in_saving_order(variables: list[GraphVariable]) -> list[GraphVariable]:
+    """Sort by key; parts of one key by their names with ":0", so that part_10 comes before part_1."""
+    keys: dict[str, bool] = {}
+    names: set[str] = set()
+    for variable in variables:
+        partitioned = variable.slice_spec is not None
+        if variable.name in names or keys.setdefault(variable.key, partitioned) != partitioned:
+            raise InvalidArgumentError(f"two variables have the key {variable.key!r}")
+        if not partitioned and variable.key in names:
+            raise InvalidArgumentError(f"two variables have the key {variable.key!r}")
+        names.add(variable.name)
+    return sorted(variables, key=lambda variable: (variable.key, f"{variable.name}:0"))
+
+
+def _by_device(variables: list[GraphVariable]) -> list[tuple[str, list[GraphVariable]]]:
+    groups: dict[str, list[GraphVariable]] = {}
+    for variable in variables:
+        groups.setdefault(canonical_device(_device(variable)), []).append(variable)
+    return sorted(groups.items())
+
+
+def _reads_anew(variable: GraphVariable) -> bool:
+    """True for a resource variable that is saved by a read of the saver's own."""
+    return variable.is_resource and (variable.slice_spec is not None or variable.read is None)
+
+
+def _device(variable: GraphVariable) -> str:
+    """Return the device of the tensor that is saved."""
+    if variable.is_resource and variable.read is not None and not _reads_anew(variable):
+        return variable.read.device
+    return variable.node.device
+
+
+class _SaverWriter:
+    def __init__(self, graph: GraphBuilder, groups: list[tuple[str, list[GraphVariable]]]) -> None:
+        self.graph = graph
+        self.groups = groups
+
+    def write(self) -> SaverDef:
+        graph = self.graph
+        filename = graph.op("PlaceholderWithDefault", ["model"], attrs={"shape": []}, name="filename")
+        prefix = graph.op("PlaceholderWithDefault", [filename.output], attrs={"shape": []}, name="Const").output
+        saved = self._write_save(prefix)
+        restores = [self._write_restore(prefix, device, variables) for device, variables in self.groups]
+        restore_all = graph.group(*restores, name="restore_all")
+        return SaverDef(
+            filename_tensor_name=prefix.name,
+            save_tensor_name=saved.name,
+            restore_op_name=restore_all.name,
+            max_to_keep=_MAX_TO_KEEP,
+            sharded=True,
+            keep_checkpoint_every_n_hours=_KEEP_EVERY_N_HOURS,
+            version=SaverDef.V2,
+        )
+
+    def _write_save(self, prefix: Tensor) -> Tensor:
+        graph = self.graph
+        with graph.device("/device:CPU:*"):
+            # A folder beside the target, or on S3, which cannot rename, a suffix.
+            on_s3 = graph.op("StaticRegexFullMatch", [prefix], attrs={"pattern": "^s3://.*"}).output
+            suffix = graph.op("Select", [on_s3, graph.const(".part"), graph.const("_temp/part")]).output
+            temporary = graph.string_join([prefix, suffix])
+        num_shards = graph.const(len(self.groups), DT_INT32, name="num_shards")
+        files, saves = [], []
+        for shard, (device, variables) in enumerate(self.groups):
+            with graph.device(on_cpu0(device)):
+                file = graph.op("ShardedFilename", [temporary, shard, num_shards]).output
+                tensors = [self._value(variable) for variable in variables]
+                save = graph.op("SaveV2", [file, _keys(variables), _slices(variables), tensors])
+                with (
+                    graph.name_scope("control_dependency") as scope,
+                    graph.colocate_with(file),
+                    graph.control_dependencies([save]),
+                ):
+                    saves.append(graph.identity(file, name=scope))
+                files.append(file)
+        with graph.control_dependencies(saves), graph.device(on_cpu0(self.groups[-1][0])):
+            merge = graph.op("MergeV2Checkpoints", [files, prefix], attrs={"delete_old_dirs": True})
+            with graph.control_dependencies([merge]):
+                return graph.identity(prefix)
+
+    def _value(self, variable: GraphVariable) -> Tensor:
+        """Return the tensor to save."""
+        graph = self.graph
+        if not variable.is_resource:
+            if variable.slice_spec is None or variable.read is None:
+                return self._ref(variable)
+            return graph.refer_to(variable.read, [variable.dtype], [variable.shape]).output
+        if variable.read is not None and not _reads_anew(variable):
+            return graph.refer_to(variable.read, [variable.dtype], [variable.shape]).output
+        handle = self._handle(variable)
+        with graph.device(variable.node.device):
+            with graph.name_scope("Read"):
+                graph.op("DisableCopyOnRead", [handle])
+                attrs = {"dtype": variable.dtype}
+                read = graph.op("ReadVariableOp", [handle], attrs=attrs, shapes=[variable.shape]).output
+            value = graph.identity(read)
+            with graph.device("/device:CPU:0"):
+                return graph.identity(value)
+
+    def _write_restore(self, prefix: Tensor, device: str, variables: Sequence[GraphVariable]) -> Operation:
+        graph = self.graph
+        with graph.device(device):
+            with graph.device("/device:CPU:0"):
+                attrs = {"dtypes": [variable.dtype for variable in variables]}
+                restore = graph.op("RestoreV2", [prefix, _keys(variables), _slices(variables)], attrs=attrs)
+            assigns = [
+                self._assign(variable, value) for variable, value in zip(variables, restore.outputs, strict=True)
+            ]
+            return graph.group(*assigns, name="restore_shard")
+
+    def _assign(self, variable: GraphVariable, value: Tensor) -> Operation:
+        graph = self.graph
+        if variable.is_resource:
+            with graph.device(_device(variable)):
+                copied = graph.identity(value)
+                return graph.op("AssignVariableOp", [self._handle(variable), copied])
+        known = variable.shape is not None and None not in variable.shape
+        attrs = {"use_locking": True, "validate_shape": known}
+        return graph.op("Assign", [self._ref(variable), value], attrs=attrs)
+
+    def _handle(self, variable: GraphVariable) -> Tensor:
+        return self.graph.refer_to(variable.node, [DT_RESOURCE], [()]).output
+
+    def _ref(self, variable: GraphVariable) -> Tensor:
+        return self.graph.refer_to(variable.node, [dtypes.ref_datatype(variable.dtype)], [variable.shape]).output
+
+
+def _keys(variables: Iterable[GraphVariable]) -> list[str]:
+    return [variable.key for variable in variables]
+
+
+def _slices(variables: Iterable[GraphVariable]) -> list[str]:
+    return [str(variable.slice_spec or "") for variable in variables]
