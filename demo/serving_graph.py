@@ -32,9 +32,11 @@ def make_model_fn(params: Params) -> Callable[..., mx.EstimatorSpec]:
         graph = mx.get_default_graph()
         parts = [features["user"], features["item"]]
         for index, (first, width) in enumerate(params.columns()):
-            shape = (params.embedding_rows, width)
-            part_of_table = mx.SliceSpec((params.embedding_rows, EMBEDDING_DIM), (0, first), shape)
-            part = graph.variable(f"{TABLE}/part_{index}", shape, partition=part_of_table, full_name=TABLE)
+            part = graph.variable(
+                f"{TABLE}/part_{index}",
+                [params.embedding_rows, width],
+                save_slice=mx.SaveSlice(TABLE, [params.embedding_rows, EMBEDDING_DIM], [0, first]),
+            )
             parts.append(graph.gather(part, features["item_id"]))
         x = graph.concat(parts, 1, name="x0")
         x = graph.relu(_dense(graph, "hidden_0", x, HIDDEN[0], kernel_resource=False, bias_resource=False))

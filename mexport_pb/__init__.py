@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     from mexport_pb.graph import (
         GraphBuilder as GraphBuilder,
         Operation as Operation,
-        SliceSpec as SliceSpec,
+        SaveSlice as SaveSlice,
         Tensor as Tensor,
         Variable as Variable,
         add_main_op as add_main_op,
@@ -180,7 +180,7 @@ _ROOMS = {
     "graph": (
         "GraphBuilder",
         "Operation",
-        "SliceSpec",
+        "SaveSlice",
         "Tensor",
         "Variable",
         "add_main_op",

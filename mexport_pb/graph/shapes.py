@@ -158,7 +158,9 @@ def _constant_array(tensor: Tensor) -> np.ndarray[Any, Any] | None:
         return None
     if tensor.op.type == "Cast" and tensor.op.inputs[0].op.type == "Const":
         inner = _constant_array(tensor.op.inputs[0])
-        return None if inner is None or inner.dtype.kind not in "iuf" else inner.astype(dtypes.numpy_dtype(tensor.dtype))
+        return (
+            None if inner is None or inner.dtype.kind not in "iuf" else inner.astype(dtypes.numpy_dtype(tensor.dtype))
+        )
     if tensor.op.type != "Const":
         return None
     proto: TensorProto = tensor.op.node_def.attr["value"].tensor

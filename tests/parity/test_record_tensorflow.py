@@ -5,8 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mexport_pb.errors import RecordError, RecordTooLargeError, RecordTruncatedError
 from mexport_pb.record import RecordReader, RecordWriter, masked_crc32c, read_records, write_records

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.record import RecordBatch, RecordReader, read_records, write_records
