@@ -8,8 +8,7 @@ import threading
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mexport_pb._proto import tensor_pb2
 from mexport_pb.bundle import BundleReader, BundleWriter, TensorSlice, merge_bundles, parse_shape_and_slice
