@@ -2,13 +2,16 @@
 
 from mexport_pb.graph.builder import GRAPH_PRODUCER, GraphBuilder
 from mexport_pb.graph.default import get_default_graph, has_default_graph
-from mexport_pb.graph.op_defs import op_def
 from mexport_pb.graph.graph_variables import has_variables
+from mexport_pb.graph.main_op import add_main_op
+from mexport_pb.graph.op_defs import op_def
+from mexport_pb.graph.prune import prune_to_signatures
 from mexport_pb.graph.save_plan import SaveItem, SavePlan, save_plan
 from mexport_pb.graph.saver import add_saver
 from mexport_pb.graph.slices import SaveSlice, SliceSpec
 from mexport_pb.graph.strip import clear_devices, op_list, strip_default_attrs
 from mexport_pb.graph.tensor import Operation, Tensor
+from mexport_pb.graph.tensor_info import tensor_info_of
 from mexport_pb.graph.variable import Variable
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "SliceSpec",
     "Tensor",
     "Variable",
+    "add_main_op",
     "add_saver",
     "clear_devices",
     "get_default_graph",
@@ -28,6 +32,8 @@ __all__ = [
     "has_variables",
     "op_def",
     "op_list",
+    "prune_to_signatures",
     "save_plan",
     "strip_default_attrs",
+    "tensor_info_of",
 ]

@@ -1,55 +1,68 @@
-"""The main op: the one operation that a loader runs after it restored the variables."""
+"""The operation that a loader runs once after the restore."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from google.protobuf.message import Message
 
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
-from mexport_pb.errors import InvalidArgumentError
-from mexport_pb.graph.names import NameStack
-from mexport_pb.messages import make_node_def, make_node_list
+from mexport_pb.graph.builder import GraphBuilder
+from mexport_pb.graph.graph_variables import variable_defs
+from mexport_pb.graph.index import NodeIndex, node_of
+from mexport_pb.graph.names import names_and_scopes
+from mexport_pb.graph.op_defs import OpDefs
+from mexport_pb.graph.strip import refresh_op_list, strip_nodes
+from mexport_pb.messages import make_node_list, to_message
 from mexport_pb.messages.constants import (
+    INIT_OP_SIGNATURE,
     LEGACY_INIT_OP_COLLECTION,
+    LOCAL_VARIABLES_COLLECTION,
     MAIN_OP_COLLECTION,
     TABLE_INITIALIZERS_COLLECTION,
 )
 
-__all__ = ["add_main_op"]
+__all__ = ["add_main_op", "table_initializers"]
 
-_NAME = "init"
+_NAME = "init_all_tables"
 
 
-def add_main_op(meta_graph: MetaGraphDef, operations: Iterable[str] = ()) -> MetaGraphDef:
-    """Adds a NoOp that runs ``operations`` and the graph's table initializers, and makes it the main op.
+def add_main_op(meta_graph: Message) -> MetaGraphDef:
+    """Return a copy that initialises its lookup tables and local variables when it is loaded.
 
-    The initializers of the collection ``table_initializer`` fill lookup tables, without which a served model fails at
-    its first request. A main op that the graph has already (also under the older name ``legacy_init_op``) stays the
-    main op when there are no ``operations``.
+    The new operation, "init_all_tables", is in the collection ``saved_model_main_op``. A graph that has a main op (in
+    that collection, in ``legacy_init_op`` or as a signature), or nothing to initialise, stays as it is.
 
     Args:
-        meta_graph: The graph; it is not changed.
-        operations: Names of further operations to run.
-
-    Returns:
-        The graph with a main op.
+        meta_graph: A MetaGraphDef. Its tables' initializers are in the collection ``table_initializer``.
 
     Raises:
-        InvalidArgumentError: The graph has a main op already, and ``operations`` were given.
+        InvalidArgumentError: an initializer is not in the graph.
+        SavedModelError: the collection ``local_variables`` is damaged.
     """
-    result = MetaGraphDef()
-    result.CopyFrom(meta_graph)
-    wanted = list(operations)
-    present = [k for k in (MAIN_OP_COLLECTION, LEGACY_INIT_OP_COLLECTION) if k in result.collection_def]
-    if present:
-        if wanted:
-            raise InvalidArgumentError(f"the graph has a main op already (collection {present[0]!r})")
-        return result
-    if TABLE_INITIALIZERS_COLLECTION in result.collection_def:
-        wanted += result.collection_def[TABLE_INITIALIZERS_COLLECTION].node_list.value
-    names = NameStack(node.name for node in result.graph_def.node)
-    # Sorted by bytes, as every list of control inputs is.
-    controls = sorted({f"^{name}" for name in wanted}, key=lambda name: name.encode())
-    node = make_node_def("NoOp", names.unique(_NAME), controls)
-    result.graph_def.node.append(node)
-    result.collection_def[MAIN_OP_COLLECTION].CopyFrom(make_node_list([node.name]))
-    return result
+    copy = to_message(meta_graph, MetaGraphDef)
+    present = (MAIN_OP_COLLECTION in copy.collection_def, LEGACY_INIT_OP_COLLECTION in copy.collection_def)
+    names = _initializers(copy)
+    if any(present) or INIT_OP_SIGNATURE in copy.signature_def or not names:
+        return copy
+    index = NodeIndex(copy.graph_def.node)
+    graph = GraphBuilder(names_in_use=names_and_scopes(index.nodes))
+    main_op = graph.group(*(graph.refer_to(index.get(name), (), ()) for name in names), name=_NAME)
+    nodes = graph.to_graph_def().node
+    if copy.meta_info_def.stripped_default_attrs:
+        strip_nodes(nodes, OpDefs())
+    copy.graph_def.node.extend(nodes)
+    copy.collection_def[MAIN_OP_COLLECTION].CopyFrom(make_node_list([main_op.name]))
+    refresh_op_list(copy)
+    return copy
+
+
+def _initializers(meta_graph: MetaGraphDef) -> list[str]:
+    local = variable_defs(meta_graph, LOCAL_VARIABLES_COLLECTION) or []
+    names = [node_of(definition.initializer_name) for definition in local]
+    return list(dict.fromkeys([*names, *table_initializers(meta_graph)]))
+
+
+def table_initializers(meta_graph: MetaGraphDef) -> list[str]:
+    """Return the operations that fill lookup tables, by the collection ``table_initializer``."""
+    if TABLE_INITIALIZERS_COLLECTION not in meta_graph.collection_def:
+        return []
+    return [node_of(name) for name in meta_graph.collection_def[TABLE_INITIALIZERS_COLLECTION].node_list.value]
