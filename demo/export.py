@@ -1,8 +1,8 @@
 """One export by one of the ways that mexport_pb offers: ``python -m demo.export WAY --model-dir D --export-base B``.
 
-WAY is ``builder`` (a model function for GraphBuilder), ``meta`` (the graph that the training job saved) or ``traced`` (the
-TensorFlow model function, traced). Prints one JSON line: the path, seconds of the export by itself and of the whole
-process, and the peak of the process's memory in MiB.
+WAY is ``builder`` (a model function for GraphBuilder), ``meta`` (the graph that the training job saved) or ``traced``
+(the TensorFlow model function, traced). Prints one JSON line: the path, seconds of the export by itself and of the
+whole process, and the peak of the process's memory in MiB.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import mexport_pb as mx
 from demo.measure import peak_rss_mib, process_age
@@ -45,7 +46,7 @@ def export_traced(model_dir: Path, base: Path) -> Path:
 
     params = Params.load(model_dir)
 
-    def infer_fn(features: mx.ServingInputReceiver, mode: str, config: mx.RunConfig) -> mx.EstimatorSpec:
+    def infer_fn(features: Mapping[str, Any], mode: str, config: mx.RunConfig) -> mx.EstimatorSpec:
         return mx.EstimatorSpec(mode, model_fn(features, mode, config, params))
 
     def receiver_fn() -> mx.ServingInputReceiver:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import IO
 
 __all__ = ["Measurement", "measure", "peak_rss_mib", "process_age"]
 
@@ -35,11 +36,11 @@ class Measurement:
     exit_code: int
 
 
-def measure(command: Sequence[str]) -> tuple[Measurement, str]:
+def measure(command: Sequence[str], *, stderr: IO[str] | None = None) -> tuple[Measurement, str]:
     """Run a command through a small process of its own; returns what it cost and its stdout."""
     with tempfile.NamedTemporaryFile(mode="r") as report:
         arguments = [sys.executable, "-S", os.path.abspath(__file__), "--report", report.name, "--", *command]
-        child = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=False)
+        child = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=stderr, text=True, check=False)
         return Measurement(**json.load(report)), child.stdout
 
 

@@ -8,6 +8,9 @@ namespace mexport {
 // Makes core's errors arrive as the classes of mexport_pb/errors.py.
 void RegisterErrors();
 
+// Sorted tables and data files of bundles.
+void RegisterBundle(pybind11::module_& module);
+
 // crc32c, RecordWriter and RecordReader.
 void RegisterRecord(pybind11::module_& module);
 

@@ -4,5 +4,6 @@
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The compiled part of mexport_pb.";
   mexport::RegisterErrors();
+  mexport::RegisterBundle(module);
   mexport::RegisterRecord(module);
 }

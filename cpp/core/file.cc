@@ -88,6 +88,19 @@ void File::Write(const void* data, std::size_t size) {
   }
 }
 
+void File::Allocate(std::uint64_t size) {
+  if (size == 0) return;
+  int status;
+  do {
+    status = ::fallocate(fd_, 0, 0, static_cast<off_t>(size));
+  } while (status != 0 && errno == EINTR);
+  if (status != 0 && errno != EOPNOTSUPP && errno != ENOSYS) throw IoError(errno, path_);
+}
+
+void File::Truncate(std::uint64_t size) {
+  if (::ftruncate(fd_, static_cast<off_t>(size)) != 0) throw IoError(errno, path_);
+}
+
 void File::Sync() {
   if (::fsync(fd_) != 0) throw IoError(errno, path_);
 }

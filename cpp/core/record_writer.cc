@@ -24,7 +24,8 @@ void RecordWriter::Write(const void* data, std::size_t size) {
     std::uint8_t* p = sink_->Extend(kHeaderBytes + size + kFooterBytes);
     StoreHeader(p, size);
     if (size > 0) std::memcpy(p + kHeaderBytes, data, size);
-    StoreFooter(p + kHeaderBytes + size, p + kHeaderBytes, size);
+    // Of the caller's bytes: the copy's loads would wait for its stores.
+    StoreFooter(p + kHeaderBytes + size, data, size);
     return;
   }
   // Three pieces, because a snappy block ends between pieces.

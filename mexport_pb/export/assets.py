@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mexport_pb._proto.graph_pb2 import NodeDef
-from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
+from mexport_pb._proto.saved_model_pb2 import AssetFileDef, MetaGraphDef
 from mexport_pb.check import check_asset_filename
 from mexport_pb.errors import InvalidArgumentError, MismatchError
 from mexport_pb.messages import (
@@ -64,9 +64,12 @@ def resolve_assets(
     for name, path in sources.items():
         check_asset_filename(name)
         _check_source(name, path)
-    _check_named(result, sources)
-    # A tensor that is listed twice is one asset: the C++ loader refuses to feed a tensor twice.
-    tensors = list(dict.fromkeys(_asset_tensors(result)))
+    named = _asset_file_defs(result)
+    _check_sources({asset.filename for asset in named} - {ASSET_BASE_FILENAME}, sources)
+    # A tensor that is listed twice, or that has its AssetFileDef already, is one asset: the C++ loader refuses to feed
+    # a tensor twice.
+    settled = {asset.tensor_info.name for asset in named}
+    tensors = [tensor for tensor in dict.fromkeys(_asset_tensors(result)) if tensor not in settled]
     if tensors:
         nodes = {node.name: node for node in result.graph_def.node}
         for tensor in tensors:
@@ -114,13 +117,16 @@ def _asset_tensors(meta_graph: MetaGraphDef) -> list[str]:
     return list(meta_graph.collection_def[ASSET_FILEPATHS_COLLECTION].node_list.value)
 
 
-def _check_named(meta_graph: MetaGraphDef, sources: Mapping[str, str]) -> None:
-    """Every AssetFileDef that is there already has its source, and every source its AssetFileDef."""
+def _asset_file_defs(meta_graph: MetaGraphDef) -> list[AssetFileDef]:
     assets = list(meta_graph.asset_file_def)
     if ASSETS_COLLECTION in meta_graph.collection_def:
         packed = meta_graph.collection_def[ASSETS_COLLECTION].any_list.value
         assets += [unpack_asset_file_def(value) for value in packed]
-    names = {asset.filename for asset in assets if asset.filename != ASSET_BASE_FILENAME}
+    return assets
+
+
+def _check_sources(names: set[str], sources: Mapping[str, str]) -> None:
+    """Every AssetFileDef that is there already has its source, and every source its AssetFileDef."""
     for name in sorted(names - set(sources)):
         raise MismatchError(f"the graph has an asset {name!r}, but no file was given for it")
     for name in sorted(set(sources) - names):

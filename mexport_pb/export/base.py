@@ -135,7 +135,9 @@ class BaseExporter(abc.ABC):
         parameters = inspect.signature(self._model_fn).parameters
         takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
         offered = {"mode": ModeKeys.PREDICT, "config": RunConfig(self._model_dir)}
-        spec = self._model_fn(features, **{k: v for k, v in offered.items() if takes_all or k in parameters})
+        spec: EstimatorSpec = self._model_fn(
+            features, **{k: v for k, v in offered.items() if takes_all or k in parameters}
+        )
         if not hasattr(spec, "predictions"):
             raise InvalidArgumentError(f"the model_fn returned {type(spec).__name__}, want an EstimatorSpec")
         return spec

@@ -58,6 +58,7 @@ class StagedDirectory:
             raise _taken(self.target)
         self.target.parent.mkdir(parents=True, exist_ok=True)
         remove_dead_stagings(self.target.parent)
+        self._lock: int | None
         self.path, self._lock = _make_locked_directory(self.target)
 
     def commit(self) -> Path:

@@ -52,7 +52,8 @@ def export_outputs_of(spec: EstimatorSpec) -> dict[str, ExportOutput]:
     if DEFAULT_SIGNATURE not in outputs:
         if len(outputs) != 1:
             raise InvalidArgumentError(
-                f"export_outputs: got {len(outputs)} outputs and none named {DEFAULT_SIGNATURE!r}: say which is the default"
+                f"export_outputs: got {len(outputs)} outputs and none named {DEFAULT_SIGNATURE!r}: "
+                "say which is the default"
             )
         outputs[DEFAULT_SIGNATURE] = next(iter(outputs.values()))
     return outputs
@@ -66,7 +67,7 @@ def signatures_of(
     An output that cannot be served that way (a classification needs one string input) is left out with a log line.
     """
     result: list[SavedModelSignature] = []
-    receivers = {None: receiver.receiver_tensors, **receiver.receiver_tensors_alternatives}
+    receivers: dict[str | None, Mapping[str, Any]] = {None: receiver.receiver_tensors, **receiver.receiver_tensors_alternatives}
     for receiver_name, tensors in receivers.items():
         inputs = {key: source.tensor_info(tensor) for key, tensor in tensors.items()}
         for output_name, output in outputs.items():
@@ -104,7 +105,8 @@ def _known_output(name: str, output: Any) -> ExportOutput:
     if hasattr(output, "outputs"):
         return PredictOutput(output.outputs)
     raise InvalidArgumentError(
-        f"export_outputs[{name!r}]: got {type(output).__name__}, want PredictOutput, ClassificationOutput or RegressionOutput"
+        f"export_outputs[{name!r}]: got {type(output).__name__}, "
+        "want PredictOutput, ClassificationOutput or RegressionOutput"
     )
 
 
@@ -134,5 +136,5 @@ def _single_string(inputs: dict[str, TensorInfo]) -> TensorInfo:
 
 def _of_dtype(what: str, info: TensorInfo, dtype: int) -> TensorInfo:
     if info.dtype != dtype:
-        raise _NotServableError(f"{what}: got {DataType.Name(info.dtype)}, want {DataType.Name(dtype)}")  # type: ignore[arg-type]
+        raise _NotServableError(f"{what}: got {DataType.Name(info.dtype)}, want {DataType.Name(dtype)}")
     return info

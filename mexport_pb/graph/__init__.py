@@ -11,7 +11,7 @@ from mexport_pb.graph.saver import add_saver
 from mexport_pb.graph.slices import SaveSlice, SliceSpec
 from mexport_pb.graph.strip import clear_devices, op_list, strip_default_attrs
 from mexport_pb.graph.tensor import Operation, Tensor
-from mexport_pb.graph.tensor_info import tensor_info_of
+from mexport_pb.graph.tensor_infos import tensor_info_of
 from mexport_pb.graph.variable import Variable
 
 __all__ = [

@@ -14,9 +14,7 @@ from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.default import pushed_default
 from mexport_pb.graph.ops_variable import VariableOps
 from mexport_pb.graph.prune_collections import VARIABLE_COLLECTIONS
-from mexport_pb.graph.strip import clear_devices as cleared
-from mexport_pb.graph.strip import op_list
-from mexport_pb.graph.strip import strip_default_attrs as stripped
+from mexport_pb.graph.strip import clear_devices as cleared, op_list, strip_default_attrs as stripped
 from mexport_pb.graph.tensor import Operation, Tensor
 from mexport_pb.graph.variable import Variable
 from mexport_pb.messages import (

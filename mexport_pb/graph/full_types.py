@@ -10,12 +10,26 @@ from mexport_pb._proto.graph_pb2 import AttrValue, FullTypeDef, OpDef
 
 __all__ = ["full_type_of"]
 
-_SAME_NAMES: Final = (
-    *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "HALF", "FLOAT", "DOUBLE"),
-    *("BFLOAT16", "COMPLEX64", "COMPLEX128", "STRING"),
-)
 _ELEMENT_TYPES: Final[dict[int, int]] = {
-    tensor_pb2.DataType.Value(f"DT_{name}"): graph_pb2.FullTypeId.Value(f"TFT_{name}") for name in _SAME_NAMES
+    tensor_pb2.DataType.Value(f"DT_{name}"): graph_pb2.FullTypeId.Value(f"TFT_{name}")
+    for name in [
+        "BOOL",
+        "UINT8",
+        "UINT16",
+        "UINT32",
+        "UINT64",
+        "INT8",
+        "INT16",
+        "INT32",
+        "INT64",
+        "HALF",
+        "FLOAT",
+        "DOUBLE",
+        "BFLOAT16",
+        "COMPLEX64",
+        "COMPLEX128",
+        "STRING",
+    ]
 } | {tensor_pb2.DT_VARIANT: graph_pb2.TFT_LEGACY_VARIANT}
 
 

@@ -1,16 +1,18 @@
-"""The operation that a loader runs once after the restore."""
+"""The main op: the one operation that a loader runs after it restored the variables."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from google.protobuf.message import Message
 
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
+from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.builder import GraphBuilder
 from mexport_pb.graph.graph_variables import variable_defs
 from mexport_pb.graph.index import NodeIndex, node_of
 from mexport_pb.graph.names import names_and_scopes
-from mexport_pb.graph.op_defs import OpDefs
-from mexport_pb.graph.strip import refresh_op_list, strip_nodes
+from mexport_pb.graph.strip import refresh_op_list
 from mexport_pb.messages import make_node_list, to_message
 from mexport_pb.messages.constants import (
     INIT_OP_SIGNATURE,
@@ -22,43 +24,43 @@ from mexport_pb.messages.constants import (
 
 __all__ = ["add_main_op", "table_initializers"]
 
-_NAME = "init_all_tables"
+_NAME = "init"
 
 
-def add_main_op(meta_graph: Message) -> MetaGraphDef:
-    """Return a copy that initialises its lookup tables and local variables when it is loaded.
+def add_main_op(meta_graph: Message, operations: Iterable[str] = ()) -> MetaGraphDef:
+    """Return a copy with a main op: a NoOp "init", named in the collection ``saved_model_main_op``.
 
-    The new operation, "init_all_tables", is in the collection ``saved_model_main_op``. A graph that has a main op (in
-    that collection, in ``legacy_init_op`` or as a signature), or nothing to initialise, stays as it is.
+    It runs ``operations``, and the initializers of lookup tables (collection ``table_initializer``) and of local
+    variables, without which a served model fails at its first request. A main op that the graph has already (also as
+    ``legacy_init_op``, or as a signature) stays the main op when there are no ``operations``.
 
     Args:
-        meta_graph: A MetaGraphDef. Its tables' initializers are in the collection ``table_initializer``.
+        meta_graph: A MetaGraphDef.
+        operations: Names of further operations to run.
 
     Raises:
-        InvalidArgumentError: an initializer is not in the graph.
+        InvalidArgumentError: the graph has a main op and ``operations`` were given, or an operation is not there.
         SavedModelError: the collection ``local_variables`` is damaged.
     """
     copy = to_message(meta_graph, MetaGraphDef)
-    present = (MAIN_OP_COLLECTION in copy.collection_def, LEGACY_INIT_OP_COLLECTION in copy.collection_def)
-    names = _initializers(copy)
-    if any(present) or INIT_OP_SIGNATURE in copy.signature_def or not names:
+    wanted = list(operations)
+    present = [key for key in (MAIN_OP_COLLECTION, LEGACY_INIT_OP_COLLECTION) if key in copy.collection_def]
+    present += [INIT_OP_SIGNATURE] if INIT_OP_SIGNATURE in copy.signature_def else []
+    if present:
+        if wanted:
+            raise InvalidArgumentError(f"the graph has a main op already ({present[0]!r})")
         return copy
+    local = variable_defs(copy, LOCAL_VARIABLES_COLLECTION) or []
+    wanted += [node_of(definition.initializer_name) for definition in local]
+    wanted += table_initializers(copy)
     index = NodeIndex(copy.graph_def.node)
     graph = GraphBuilder(names_in_use=names_and_scopes(index.nodes))
-    main_op = graph.group(*(graph.refer_to(index.get(name), (), ()) for name in names), name=_NAME)
-    nodes = graph.to_graph_def().node
-    if copy.meta_info_def.stripped_default_attrs:
-        strip_nodes(nodes, OpDefs())
-    copy.graph_def.node.extend(nodes)
+    with graph.control_dependencies([graph.refer_to(index.get(name), (), ()) for name in wanted]):
+        main_op = graph.no_op(name=_NAME)
+    copy.graph_def.node.extend(graph.to_graph_def().node)
     copy.collection_def[MAIN_OP_COLLECTION].CopyFrom(make_node_list([main_op.name]))
     refresh_op_list(copy)
     return copy
-
-
-def _initializers(meta_graph: MetaGraphDef) -> list[str]:
-    local = variable_defs(meta_graph, LOCAL_VARIABLES_COLLECTION) or []
-    names = [node_of(definition.initializer_name) for definition in local]
-    return list(dict.fromkeys([*names, *table_initializers(meta_graph)]))
 
 
 def table_initializers(meta_graph: MetaGraphDef) -> list[str]:

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from mexport_pb._proto.graph_pb2 import AttrValue, GraphDef, NodeDef
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SignatureDef, TensorInfo
+from mexport_pb._proto.tensor_pb2 import DataType
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.functions import keep_functions
 from mexport_pb.graph.graph_variables import find_variables, variable_defs
@@ -23,7 +24,7 @@ from mexport_pb.graph.names import NameStack, names_and_scopes
 from mexport_pb.graph.prune_collections import assets_of, keep_assets, keep_collections
 from mexport_pb.graph.saver import add_saver
 from mexport_pb.graph.strip import refresh_op_list
-from mexport_pb.graph.tensor_info import TensorDescriber
+from mexport_pb.graph.tensor_infos import declared_shape, tensor_info_of
 from mexport_pb.messages import make_node_def, to_message
 from mexport_pb.messages.constants import (
     INIT_OP_SIGNATURE,
@@ -263,7 +264,6 @@ def _placeholders(
     meta_graph: MetaGraphDef, index: NodeIndex, kept: _Kept
 ) -> tuple[dict[str, str], dict[str, list[NodeDef]]]:
     """Return the new names of fed tensors, and the placeholders that stand in for each node."""
-    describer = TensorDescriber(meta_graph, index)
     names = NameStack(names_and_scopes(index.nodes))
     declared = {
         split_tensor_name(info.name): info
@@ -275,8 +275,8 @@ def _placeholders(
     placeholders: dict[str, list[NodeDef]] = {}
     for node_name, output in kept.fed:
         info = declared.get((node_name, output)) or TensorInfo()
-        dtype = info.dtype or describer.describe(f"{node_name}:{output}").dtype
-        known = describer.shape(node_name, output)
+        dtype = info.dtype or _dtype(meta_graph, f"{node_name}:{output}")
+        known = declared_shape(index.nodes[node_name], output)
         shape = info.tensor_shape if known is None else known
         name = node_name if output == 0 else names.unique(f"{node_name}/output_{output}")
         if output:
@@ -289,6 +289,10 @@ def _placeholders(
             # Who waited for the node waits for a placeholder of it now.
             renamed[f"^{node_name}"] = nodes[0].name
     return renamed, placeholders
+
+
+def _dtype(meta_graph: MetaGraphDef, name: str) -> DataType:
+    return tensor_info_of(meta_graph, [name])[name].dtype
 
 
 def _rewire(node: NodeDef, renamed: Mapping[str, str]) -> None:

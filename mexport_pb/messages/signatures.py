@@ -30,8 +30,9 @@ def make_tensor_info(name: Any, dtype: dtypes.DTypeLike = None, shape: ShapeLike
     """The TensorInfo of a tensor.
 
     Args:
-        name: The tensor's name, "node:0"; or, alone, a TensorInfo, which is copied, or an object with the attributes
-            ``name``, ``dtype`` and ``shape`` (a tf.Tensor, a tensor of a GraphBuilder).
+        name: The tensor's name, "node:0". Or, alone: a TensorInfo, which is copied; an object with the attributes
+            ``name``, ``dtype`` and ``shape`` (a tf.Tensor, a tensor of a GraphBuilder); or one with ``values``,
+            ``indices``, ``dense_shape``, ``dtype`` and ``shape`` (a tf.SparseTensor).
         dtype: See :data:`mexport_pb.dtypes.DTypeLike`.
         shape: See :data:`~mexport_pb.messages.shapes.ShapeLike`; None means an unknown rank.
 
@@ -47,7 +48,13 @@ def make_tensor_info(name: Any, dtype: dtypes.DTypeLike = None, shape: ShapeLike
         raise InvalidArgumentError(f"tensor info: got {name!r} with dtype and shape, want a name with them")
     if isinstance(name, Message):
         return to_message(name, TensorInfo)
-    if isinstance(name, bytes) or not all(hasattr(name, attribute) for attribute in ("name", "dtype", "shape")):
+    if _has(name, "values", "indices", "dense_shape", "dtype", "shape"):
+        info = make_tensor_info("", name.dtype, name.shape)
+        info.coo_sparse.values_tensor_name = name.values.name
+        info.coo_sparse.indices_tensor_name = name.indices.name
+        info.coo_sparse.dense_shape_tensor_name = name.dense_shape.name
+        return info
+    if not _has(name, "name", "dtype", "shape"):
         raise InvalidArgumentError(f"tensor info: got {name!r}, want a name, a TensorInfo or a tensor")
     return make_tensor_info(str(name.name), name.dtype, name.shape)
 
@@ -81,3 +88,7 @@ def make_init_op_signature(op_name: str) -> SignatureDef:
     signature.outputs[INIT_OP_SIGNATURE].name = op_name
     signature.outputs[INIT_OP_SIGNATURE].tensor_shape.unknown_rank = True
     return signature
+
+
+def _has(value: object, *attributes: str) -> bool:
+    return all(hasattr(value, attribute) for attribute in attributes)

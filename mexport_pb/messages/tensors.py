@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -151,7 +152,10 @@ def _is_array_like(value: object) -> bool:
 
 
 def _from_array(value: Any, number: int | None) -> Array:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, NotImplementedError) as error:  # a tensor of a graph has no value
+        raise InvalidArgumentError(f"cannot make a tensor of {reprlib.repr(value)}: {error}") from None
     if array.dtype.kind in "SUO":
         if number not in (None, tensor_pb2.DT_STRING):
             raise InvalidArgumentError(f"cannot make {dtypes.name_of(number)} of a {array.dtype} array")
@@ -159,6 +163,8 @@ def _from_array(value: Any, number: int | None) -> Array:
     if number == tensor_pb2.DT_STRING:
         raise InvalidArgumentError(f"cannot make string of a {array.dtype} array")
     dtype = dtypes.numpy_dtype(dtypes.datatype_of(array.dtype) if number is None else number)
+    if array.dtype.kind == "c" and dtype.kind != "c":
+        raise InvalidArgumentError(f"cannot make {dtype} of a {array.dtype} array")
     return _cast(array, dtype)
 
 
@@ -184,14 +190,14 @@ def _from_python(value: Any, number: int | None, shape: Sequence[int] | None) ->
             narrow = array.astype(np.int32)
             return narrow if np.array_equal(narrow, array) else array
         if array.dtype.kind in "OSU":  # numpy turns the numbers of a mixed list into text
-            raise InvalidArgumentError(f"cannot make a tensor of {value!r}")
+            raise InvalidArgumentError(f"cannot make a tensor of {reprlib.repr(value)}")
         return array
     if shape is not None and math.prod(shape) == 0:
         return np.empty(tuple(shape), dtypes.numpy_dtype(number))
     dtype = dtypes.numpy_dtype(number)
     natural = _dense(value, None)
     if natural.size and not _fits_kind(natural.dtype, dtype, number):
-        raise InvalidArgumentError(f"cannot make {dtypes.name_of(number)} of {value!r}")
+        raise InvalidArgumentError(f"cannot make {dtypes.name_of(number)} of {reprlib.repr(value)}")
     if dtype.fields:
         return _dense(value, dtype[0]).view(dtype)
     return _dense(value, dtype)
@@ -214,9 +220,9 @@ def _dense(value: Any, dtype: np.dtype[Any] | None) -> Array:
     try:
         array = np.array(value, dtype=dtype)
     except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidArgumentError(f"cannot make a tensor of {value!r}: {error}") from None
+        raise InvalidArgumentError(f"cannot make a tensor of {reprlib.repr(value)}: {error}") from None
     if array.dtype == object and any(isinstance(element, list | tuple) for element in array.flat):
-        raise InvalidArgumentError(f"lists of unequal length: got {value!r}")
+        raise InvalidArgumentError(f"lists of unequal length: got {reprlib.repr(value)}")
     return array
 
 
@@ -234,7 +240,7 @@ def _to_bytes(element: Any) -> bytes:
         return element
     if isinstance(element, str):
         return element.encode()
-    raise InvalidArgumentError(f"string tensor: got element {element!r}, want str or bytes")
+    raise InvalidArgumentError(f"string tensor: got element {reprlib.repr(element)}, want str or bytes")
 
 
 def _fill_typed_field(proto: TensorProto, flat: Array) -> None:

@@ -50,12 +50,12 @@ def serialize(message: Message) -> bytes:
     """The deterministic bytes of a message: the same for equal messages in every process.
 
     Raises:
-        InvalidArgumentError: the message takes more than :data:`MAX_MESSAGE_BYTES`, or is nested too deeply.
+        InvalidArgumentError: the message takes more than :data:`MAX_MESSAGE_BYTES`, or lacks a required field.
     """
     try:
         data = message.SerializeToString(deterministic=True)
     except EncodeError as error:
-        # The runtime gives no reason. Either the size or the depth is over its limit.
+        # Too large, for which the runtime gives no reason; or a proto2 message of somebody's without a required field.
         size = _size(message)
         if size <= MAX_MESSAGE_BYTES:
             raise InvalidArgumentError(f"{_name(message)} cannot be serialised: {error}") from None

@@ -53,23 +53,24 @@ class RecordBatch(Sequence[bytes]):
 
 
 class RecordReader:
-    """Reads a TFRecord file: an iterator of bytes, or columns by :meth:`read_batch`; both go on where the other stopped.
+    """Reads a TFRecord file: an iterator of bytes, or columns by :meth:`read_batch`.
 
-    Every checksum is checked. Memory stays bounded by the largest record, whatever a damaged length asks for. After an error the
-    reader raises the same one again.
+    Both go on where the other stopped. Every checksum is checked. Memory stays bounded by the largest record, whatever
+    a damaged length asks for. After an error the reader raises the same one again.
 
     Threads may share a reader; each record or batch goes to one of them.
 
     Args:
         path: The file.
-        compression: None or ``""``, ``"zlib"``, ``"gzip"`` or ``"snappy"``, in any case: what the file was written with.
+        compression: What the file was written with: None or ``""``, ``"zlib"``, ``"gzip"`` or ``"snappy"``, in any
+            case.
         max_record_bytes: Refuse records with more bytes of data than this.
 
     Raises:
         InvalidArgumentError: for an unknown compression. Methods raise it on a closed reader.
         OSError: when the file cannot be opened. Methods raise it when it cannot be read.
-        RecordLengthCrcError, RecordDataCrcError, RecordTruncatedError, RecordTooLargeError, RecordCompressionError: raised by the
-            methods, with the file's path and the record's offset; ``docs/formats/tfrecord.md`` says which when.
+        RecordLengthCrcError, RecordDataCrcError, RecordTruncatedError, RecordTooLargeError, RecordCompressionError: by
+            the methods, with the file's path and the record's offset; ``docs/formats/tfrecord.md`` says which when.
     """
 
     def __init__(

@@ -25,9 +25,9 @@ __all__ = ["RecordWriter", "write_records"]
 class RecordWriter:
     """Writes records to a new TFRecord file, in TensorFlow's bytes for no compression, zlib and gzip.
 
-    The file is created, or emptied when it is there. It is complete once :meth:`close` has returned; use the writer as a context
-    manager to have that done. When the block ends in an exception the file is closed as well, with the records so far in
-    it: removing it is the caller's business.
+    The file is created, or emptied when it is there. It is complete once :meth:`close` has returned; use the writer as
+    a context manager to have that done. When the block ends in an exception the file is closed as well, with the
+    records so far in it: removing it is the caller's business.
 
     A failed write damages the file. From then on every method raises the failure again, and so does the first
     :meth:`close`.
@@ -71,8 +71,8 @@ class RecordWriter:
     def flush(self) -> None:
         """Hand what was written so far to the operating system.
 
-        A compressed stream is flushed too, so that a reader finds the records; this makes the file larger and its bytes depend
-        on the calls.
+        A compressed stream is flushed too, so that a reader finds the records; this makes the file larger and its bytes
+        depend on the calls.
         """
         self._core.flush()
 

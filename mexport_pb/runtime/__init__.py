@@ -3,7 +3,7 @@
 Importing this package loads nothing; TensorFlow is imported when something here is first used.
 """
 
-from .execute import execute_restore
-from .source import TensorFlowSource
+from mexport_pb.runtime.execute import execute_restore
+from mexport_pb.runtime.source import TensorFlowSource
 
 __all__ = ["TensorFlowSource", "execute_restore"]

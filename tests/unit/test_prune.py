@@ -232,8 +232,8 @@ def test_tables_that_are_used_keep_initializer_and_asset():
     assert list(got.collection_def["asset_filepaths"].node_list.value) == ["used_asset:0"]
     assert len(got.collection_def["saved_model_assets"].any_list.value) == 1
     loaded = add_main_op(got)
-    assert list(loaded.collection_def["saved_model_main_op"].node_list.value) == ["init_all_tables"]
-    assert list(node(loaded, "init_all_tables").input) == ["^used_init"]
+    assert list(loaded.collection_def["saved_model_main_op"].node_list.value) == ["init"]
+    assert list(node(loaded, "init").input) == ["^used_init"]
     assert prune_to_signatures(loaded).graph_def == loaded.graph_def
 
 
@@ -267,7 +267,7 @@ def test_local_variables_keep_their_initializer():
     assert not got.HasField("saver_def")
     assert "local/Assign" in names(got)
     assert "other" not in names(got)
-    assert list(node(add_main_op(got), "init_all_tables").input) == ["^local/Assign"]
+    assert list(node(add_main_op(got), "init").input) == ["^local/Assign"]
 
 
 def function(name: str, *calls: str, attr: str | None = None) -> FunctionDef:

@@ -1,6 +1,7 @@
 """Writing SavedModels without TensorFlow: what is written, what is refused, and that nothing is left behind."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,10 +163,10 @@ def test_a_damaged_checkpoint_leaves_nothing(tmp_path, checkpoint, damage):
         os.remove(data if damage == "no data" else index)
         expected = FileNotFoundError
     else:
-        target = data if damage == "data" else index
-        content = bytearray(open(target, "rb").read())
+        target = Path(data if damage == "data" else index)
+        content = bytearray(target.read_bytes())
         content[-20 if damage == "data" else 10] ^= 1
-        open(target, "wb").write(content)
+        target.write_bytes(content)
         expected = mx.BundleError
     with pytest.raises(expected):
         mx.write_saved_model(build(), tmp_path / "models" / "1", checkpoint)
@@ -187,7 +188,7 @@ def test_assets_are_copied_and_named_by_the_builders_rule(tmp_path, checkpoint):
 
 
 def test_a_missing_asset_source_is_an_error(tmp_path, checkpoint):
-    with pytest.raises(mx.MismatchError, match="its source .*nowhere.txt does not exist"):
+    with pytest.raises(mx.MismatchError, match=r"its source .*nowhere\.txt does not exist"):
         mx.write_saved_model(build(asset=[tmp_path / "nowhere.txt"]), tmp_path / "models" / "1", checkpoint)
     with pytest.raises(mx.MismatchError, match="is a directory"):
         mx.write_saved_model(build(asset=[tmp_path]), tmp_path / "models" / "1", checkpoint)
@@ -199,7 +200,7 @@ def test_assets_of_a_graph_that_names_them_already(tmp_path, checkpoint):
     first = mx.write_saved_model(build(asset=[source]), tmp_path / "1", checkpoint)
     (graph,) = mx.read_saved_model(first).meta_graphs
     del graph.collection_def["asset_filepaths"]
-    with pytest.raises(mx.MismatchError, match="the graph has an asset 'vocab.txt', but no file was given"):
+    with pytest.raises(mx.MismatchError, match=r"the graph has an asset 'vocab.txt', but no file was given"):
         mx.write_saved_model(graph, tmp_path / "2", checkpoint)
     with pytest.raises(mx.MismatchError, match="a file was given for the asset 'other'"):
         mx.write_saved_model(graph, tmp_path / "2", checkpoint, assets={"vocab.txt": source, "other": source})

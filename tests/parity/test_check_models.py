@@ -1,0 +1,470 @@
+"""The checker against real models (no false alarm) and against the loaders' own verdict (no missed error)."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mexport_pb import check, messages as mm
+from mexport_pb._proto.graph_pb2 import FunctionDef, OpDef
+from mexport_pb._proto.variable_pb2 import VariableDef
+from mexport_pb.errors import InvalidArgumentError
+from tests.support import cpp_loader, python_loader
+from tests.support.loading import LoadError
+
+tf = pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.tensorflow
+tf1 = tf.compat.v1
+
+
+def save_v1(directory, signatures, **options):
+    """Save the default graph with TensorFlow's v1 Builder."""
+    with tf1.Session() as session:
+        session.run([tf1.global_variables_initializer(), tf1.tables_initializer()])
+        builder = tf1.saved_model.Builder(str(directory))
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures, **options)
+        builder.save()
+
+
+def predict(inputs, outputs):
+    return {"serving_default": tf1.saved_model.predict_signature_def(inputs, outputs)}
+
+
+def v1_variables(directory):
+    x = tf1.placeholder(tf.float32, [None, 3], name="x")
+    w = tf1.get_variable("w", [3, 2], use_resource=True)
+    b = tf1.get_variable("b", [2], use_resource=False)
+    parts = tf1.get_variable("p", [4, 2], partitioner=tf1.fixed_size_partitioner(2), use_resource=True)
+    tf1.train.get_or_create_global_step()
+    tf1.get_variable("local", [1], collections=[tf1.GraphKeys.LOCAL_VARIABLES])
+    y = tf.matmul(x, w) + b + tf.reduce_sum(tf.convert_to_tensor(parts))
+    save_v1(directory, predict({"x": x}, {"y": y}))
+
+
+def v1_training(directory):
+    """What a training graph holds on top: gradients, slots, summaries, devices."""
+    x = tf1.placeholder(tf.float32, [None, 3], name="x")
+    with tf1.device("/cpu:0"):
+        w = tf1.get_variable("w", [3, 1], use_resource=True)
+    loss = tf.reduce_mean(tf.matmul(x, w) ** 2)
+    tf1.train.AdamOptimizer().minimize(loss, tf1.train.get_or_create_global_step())
+    tf1.summary.scalar("loss", loss)
+    save_v1(directory, predict({"x": x}, {"loss": loss}), clear_devices=True, strip_default_attrs=True)
+
+
+def v1_assets(directory):
+    files = []
+    for name in ("a.txt", "b.txt"):
+        files.append(directory.parent / name)
+        files[-1].write_text("zero\none\n")
+    x = tf1.placeholder(tf.string, [None], name="x")
+    outputs = {}
+    for index, file in enumerate(files):
+        initializer = tf.lookup.TextFileInitializer(
+            str(file), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+        )
+        outputs[f"y{index}"] = tf.lookup.StaticVocabularyTable(initializer, 2).lookup(x)
+    save_v1(
+        directory,
+        predict({"x": x}, outputs),
+        assets_collection=tf1.get_collection(tf1.GraphKeys.ASSET_FILEPATHS),
+        main_op=tf1.tables_initializer(),
+    )
+
+
+def v1_control_flow(directory):
+    """while_loop and cond of graph mode: Enter, Merge, NextIteration, Exit, with nested loops and a gradient."""
+    tf1.disable_control_flow_v2()
+    try:
+        x = tf1.placeholder(tf.float32, [None], name="x")
+        w = tf1.get_variable("w", [], use_resource=True)
+
+        def body(i, v):
+            inner = tf1.while_loop(lambda j, u: j < 3, lambda j, u: (j + 1, u * w), (0, v))[1]
+            return i + 1, tf1.cond(i > 2, lambda: inner, lambda: inner + 1.0)
+
+        y = tf1.while_loop(lambda i, v: i < 5, body, (0, x))[1]
+        gradient = tf.gradients(y, w)[0]
+        save_v1(directory, predict({"x": x}, {"y": y, "g": gradient}))
+    finally:
+        tf1.enable_control_flow_v2()
+
+
+def v2_control_flow_in_v1(directory):
+    x = tf1.placeholder(tf.float32, [None], name="x")
+    y = tf.while_loop(lambda i, v: i < 5, lambda i, v: (i + 1, v * 2.0), (0, x))[1]
+    z = tf.map_fn(lambda v: tf.cond(v > 0, lambda: v, lambda: -v), y)
+    z = tf.switch_case(tf.size(x), [lambda: z, lambda: z + 1.0])
+    save_v1(directory, predict({"x": x}, {"z": z}))
+
+
+def v1_sparse(directory):
+    serialized = tf1.placeholder(tf.string, [None], name="examples")
+    parsed = tf1.io.parse_example(
+        serialized, {"a": tf.io.VarLenFeature(tf.int64), "b": tf.io.FixedLenFeature([2], tf.float32)}
+    )
+    signature = tf1.saved_model.build_signature_def(
+        {"examples": tf1.saved_model.build_tensor_info(serialized)},
+        {key: tf1.saved_model.build_tensor_info(value) for key, value in parsed.items()},
+        "tensorflow/serving/predict",
+    )
+    save_v1(directory, {"serving_default": signature})
+
+
+def v1_several_graphs(directory):
+    x = tf1.placeholder(tf.float32, [], name="x")
+    w = tf1.get_variable("w", [], use_resource=True)
+    with tf1.Session() as session:
+        session.run(tf1.global_variables_initializer())
+        builder = tf1.saved_model.Builder(str(directory))
+        builder.add_meta_graph_and_variables(session, ["train"], predict({"x": x}, {"y": x * w}))
+        builder.add_meta_graph(["serve"], predict({"x": x}, {"y": x * w}))
+        builder.save()
+
+
+class Module(tf.Module):
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.weight = tf.Variable([1.0, 2.0])
+        self.table = tf.lookup.StaticVocabularyTable(
+            tf.lookup.TextFileInitializer(
+                vocabulary, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+            ),
+            1,
+        )
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None, 2], tf.float32)])
+    def __call__(self, key, x):
+        y = x
+        for _ in tf.range(3):
+            if tf.reduce_sum(y) > 0.0:  # noqa: SIM108  autograph turns the statement into a tf.cond
+                y = y * self.weight
+            else:
+                y = y - self.weight
+        return {"y": y, "id": self.table.lookup(key)}
+
+
+def v2_module(directory):
+    vocabulary = directory.parent / "vocabulary.txt"
+    vocabulary.write_text("a\nb\n")
+    module = Module(str(vocabulary))
+    tf.saved_model.save(
+        module, str(directory), signatures={"serving_default": module.__call__, "again": module.__call__}
+    )
+
+
+def keras_model(directory):
+    model = tf.keras.Sequential(
+        [
+            tf.keras.Input([8], dtype=tf.int32),
+            tf.keras.layers.Embedding(10, 4),
+            tf.keras.layers.LSTM(4),
+            tf.keras.layers.BatchNormalization(),
+            tf.keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.export(str(directory), verbose=False)
+
+
+IN_GRAPH = [
+    v1_variables,
+    v1_training,
+    v1_assets,
+    v1_control_flow,
+    v2_control_flow_in_v1,
+    v1_sparse,
+    v1_several_graphs,
+]
+EAGER = [v2_module, keras_model]
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("make", [*IN_GRAPH, *EAGER], ids=lambda make: make.__name__)
+def test_no_false_alarm(tmp_path, make):
+    directory = tmp_path / "model"
+    if make in EAGER:
+        make(directory)
+    else:
+        with tf.Graph().as_default():
+            make(directory)
+    saved_model = mm.read_saved_model(directory)
+    assert check.find_saved_model_problems(saved_model) == []
+    check.check_saved_model_message(saved_model)
+
+
+def test_checkpoint_meta_graph(tmp_path):
+    with tf.Graph().as_default(), tf1.Session() as session:
+        with tf1.device("/job:ps/task:3/device:CPU:0"):
+            tf1.get_variable("w", [2], use_resource=True)
+        tf1.train.Saver(sharded=True)
+        meta_graph = tf1.train.export_meta_graph(saver_def=tf1.train.Saver(sharded=True).as_saver_def())
+        assert session is not None
+    problems = check.find_problems(meta_graph)
+    assert {problem.severity for problem in problems} == {"warning"}
+    assert all("'ps'" in problem.message for problem in problems)
+    check.check_meta_graph(meta_graph)
+
+
+DEVICES = [
+    "/cpu:0",
+    "/gpu:1",
+    "/tpu:0",
+    "/TPU:0",
+    "/cPu:0",
+    "/cpu",
+    "/cpu:*",
+    "/CPU:0/",
+    "CPU:0",
+    "cpu:0",
+    "/device:CPU:0",
+    "/device:cpu:0",
+    "/device:GPU:*",
+    "/device:GPU",
+    "/device:XLA_CPU:0",
+    "/device:*:0",
+    "/device:*",
+    "/device:",
+    "/device:1:0",
+    "/device:C-U:0",
+    "/device:CPU:x",
+    "/device:CPU:",
+    "/device:_C:0",
+    "/job:localhost/replica:0/task:0/device:CPU:0",
+    "/job:*",
+    "/job:",
+    "/job:a-b",
+    "/job:1a",
+    "/job:_a",
+    "/job:a_b1",
+    "/task:1",
+    "/task:x",
+    "/replica:*",
+    "/replica:",
+    "nonsense",
+    "/",
+    "//",
+    "/job:a/job:b",
+    "/cpu:0/cpu:0",
+    "/task:99999999999",
+    "/task:-1",
+    "/task:01",
+    "/xpu:0",
+    "/GPU:0",
+    "/Gpu:0",
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_devices_as_the_runtime_parses_them(tmp_path, device):
+    meta_graph = tf1.MetaGraphDef()
+    meta_graph.meta_info_def.tags.append("serve")
+    meta_graph.graph_def.node.add(name="n", op="NoOp", device=device)
+    meta_graph.collection_def["saved_model_main_op"].node_list.value.append("n")
+    try:
+        load(tmp_path, meta_graph)
+        malformed = False
+    except LoadError as error:
+        malformed = "alformed" in str(error)  # a device that this machine lacks is refused with other words
+    found = [problem for problem in check.find_problems(meta_graph) if problem.severity == "error"]
+    assert bool(found) == malformed
+
+
+def load(directory, meta_graph):
+    """Load with both of TensorFlow's loaders; raises what the first one that refuses says."""
+    (directory / "saved_model.pb").write_bytes(mm.serialize(mm.make_saved_model([meta_graph])))
+    cpp_loader.load(directory).close()
+    with python_loader.load(directory):
+        pass
+
+
+# --- one thing wrong at a time: the check must find what a loader refuses, and may refuse nothing that both load ---
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """A model with variables, assets and a main op, in a directory that tests may write saved_model.pb of."""
+    directory = tmp_path_factory.mktemp("good") / "model"
+    vocabulary = directory.parent / "vocabulary.txt"
+    vocabulary.write_text("zero\none\n")
+    with tf.Graph().as_default():
+        initializer = tf.lookup.TextFileInitializer(
+            str(vocabulary),
+            tf.string,
+            tf.lookup.TextFileIndex.WHOLE_LINE,
+            tf.int64,
+            tf.lookup.TextFileIndex.LINE_NUMBER,
+        )
+        table = tf.lookup.StaticVocabularyTable(initializer, 2)
+        x = tf1.placeholder(tf.string, [None], name="x")
+        w = tf1.get_variable("w", [], use_resource=True)
+        y = tf.identity(tf.cast(table.lookup(x), tf.float32) * w, name="y")
+        tf.split(y, 2, name="halves")
+        z = tf.while_loop(lambda i: i < 3, lambda i: i + 1, [0], name="loop")[0]
+        tf.constant([1, 2, 3], name="numbers")
+        save_v1(
+            directory,
+            predict({"x": x}, {"y": y, "z": z}),
+            assets_collection=tf1.get_collection(tf1.GraphKeys.ASSET_FILEPATHS),
+            main_op=tf.group(tf1.tables_initializer(), name="main"),
+        )
+    return directory
+
+
+def node(meta_graph, name):
+    return next(node for node in meta_graph.graph_def.node if node.name == name)
+
+
+def asset_of(meta_graph):
+    return mm.unpack_asset_file_def(meta_graph.collection_def["saved_model_assets"].any_list.value[0])
+
+
+def set_assets(meta_graph, *assets):
+    packed = mm.make_any_list([mm.pack_asset_file_def(asset) for asset in assets])
+    meta_graph.collection_def["saved_model_assets"].CopyFrom(packed)
+
+
+def change_variable(meta_graph, **fields):
+    value = meta_graph.collection_def["variables"].bytes_list.value
+    variable = mm.parse(VariableDef, value[0])
+    for field, name in fields.items():
+        setattr(variable, field, name)
+    value[0] = mm.serialize(variable)
+
+
+def cut_function_output(meta_graph):
+    function = next(f for f in meta_graph.graph_def.library.function if f.ret)
+    key = next(iter(function.ret))
+    function.ret[key] = "nowhere:z:0"
+
+
+REFUSED = {
+    "name twice": lambda m: m.graph_def.node.add(name="y", op="NoOp"),
+    "name with a space": lambda m: m.graph_def.node.add(name="a b", op="NoOp"),
+    "name with an underscore first": lambda m: m.graph_def.node.add(name="_a", op="NoOp"),
+    "no name": lambda m: m.graph_def.node.add(op="NoOp"),
+    "no op": lambda m: m.graph_def.node.add(name="a"),
+    "missing input": lambda m: m.graph_def.node.add(name="a", op="Identity", input=["nowhere"]),
+    "missing control input": lambda m: m.graph_def.node.add(name="a", op="NoOp", input=["^nowhere"]),
+    "control before data": lambda m: node(m, "y").input.insert(0, "^x"),
+    "output index": lambda m: node(m, "y").input.__setitem__(0, "x:1"),
+    "output of none": lambda m: node(m, "y").input.__setitem__(0, "main"),
+    "too many inputs": lambda m: node(m, "y").input.append("x"),
+    "cycle": lambda m: node(m, "x").input.append("^y"),
+    "const without value": lambda m: node(m, "save/Const_1").attr.pop("value"),
+    "const of another dtype": lambda m: setattr(node(m, "save/Const_1").attr["dtype"], "type", 1),
+    "const of unknown shape": lambda m: node(m, "save/Const_1").attr["value"].tensor.tensor_shape.dim.add(size=-1),
+    "placeholder attribute": lambda m: setattr(node(m, "y").attr["T"], "placeholder", "T"),
+    "device": lambda m: setattr(node(m, "y"), "device", "cpu"),
+    "function twice": lambda m: m.graph_def.library.function.add().CopyFrom(
+        FunctionDef(signature=OpDef(name=m.graph_def.library.function[0].signature.name))
+    ),
+    "missing function": lambda m: m.graph_def.library.ClearField("function"),
+    "function returns nothing known": cut_function_output,
+    "saver: filename": lambda m: setattr(m.saver_def, "filename_tensor_name", "nowhere:0"),
+    "saver: restore op": lambda m: setattr(m.saver_def, "restore_op_name", "nowhere"),
+    "saver: no save tensor": lambda m: m.saver_def.ClearField("save_tensor_name"),
+    "saver: filename is no string": lambda m: setattr(m.saver_def, "filename_tensor_name", "w/Read/ReadVariableOp:0"),
+    "main op missing": lambda m: m.collection_def["saved_model_main_op"].node_list.value.__setitem__(0, "nowhere"),
+    "two main ops": lambda m: m.collection_def["saved_model_main_op"].node_list.value.append("main"),
+    "asset of a missing tensor": lambda m: set_assets(m, mm.make_asset_file_def("nowhere:0", "a")),
+    "asset twice": lambda m: set_assets(m, asset_of(m), asset_of(m)),
+    "asset twice, spelt otherwise": lambda m: set_assets(
+        m, asset_of(m), mm.make_asset_file_def(asset_of(m).tensor_info.name.removesuffix(":0"), "a")
+    ),
+    "asset is no string": lambda m: set_assets(m, mm.make_asset_file_def("numbers:0", "a")),
+    "asset of another type": lambda m: setattr(
+        m.collection_def["saved_model_assets"].any_list.value[0], "type_url", "type.googleapis.com/tensorflow.GraphDef"
+    ),
+    "variable: name": lambda m: change_variable(m, variable_name="nowhere:0"),
+    "variable: initializer": lambda m: change_variable(m, initializer_name="nowhere"),
+    "variable: snapshot": lambda m: change_variable(m, snapshot_name="nowhere:0"),
+    "variable: initial value": lambda m: change_variable(m, initial_value_name="nowhere:0"),
+    "variable: damaged": lambda m: m.collection_def["variables"].bytes_list.value.__setitem__(0, b"\xff"),
+    "collection of a missing node": lambda m: m.collection_def["mine"].node_list.value.append("nowhere:0"),
+    "init signature of a missing node": lambda m: m.signature_def["__saved_model_init_op"].CopyFrom(
+        mm.make_init_op_signature("nowhere")
+    ),
+}
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED.keys())
+def test_finds_what_a_loader_refuses(good, change):
+    meta_graph = mm.read_saved_model(good).meta_graphs[0]
+    original = (good / "saved_model.pb").read_bytes()
+    check.check_meta_graph(meta_graph)
+    change(meta_graph)
+    try:
+        with pytest.raises(LoadError):
+            load(good, meta_graph)
+    finally:
+        (good / "saved_model.pb").write_bytes(original)
+    with pytest.raises(InvalidArgumentError, match="illegal meta graph"):
+        check.check_meta_graph(meta_graph)
+
+
+def test_finds_what_kills_the_server(good, tmp_path):
+    """TensorFlow's C++ loader aborts the whole process on a node with too few inputs."""
+    meta_graph = mm.read_saved_model(good).meta_graphs[0]
+    node(meta_graph, "y").input.pop()
+    (tmp_path / "saved_model.pb").write_bytes(mm.serialize(mm.make_saved_model([meta_graph])))
+    script = f"from tests.support import cpp_loader; cpp_loader.load({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGABRT
+    with pytest.raises(InvalidArgumentError, match="node 'y': number of inputs of 'Identity': got 0, want 1"):
+        check.check_meta_graph(meta_graph)
+
+
+def test_finds_a_constant_that_fails_when_it_is_run(good):
+    meta_graph = mm.read_saved_model(good).meta_graphs[0]
+    original = (good / "saved_model.pb").read_bytes()
+    node(meta_graph, "numbers").attr["value"].tensor.tensor_content = b"abc"
+    (good / "saved_model.pb").write_bytes(mm.serialize(mm.make_saved_model([meta_graph])))
+    try:
+        with cpp_loader.load(good) as model, pytest.raises(LoadError):
+            model.run(({}, {"numbers": "numbers:0"}), {})
+    finally:
+        (good / "saved_model.pb").write_bytes(original)
+    with pytest.raises(InvalidArgumentError, match="node 'numbers': bytes of the value: got 3, want 12"):
+        check.check_meta_graph(meta_graph)
+
+
+def reverse_nodes(meta_graph):
+    nodes = list(meta_graph.graph_def.node)[::-1]
+    meta_graph.graph_def.ClearField("node")
+    meta_graph.graph_def.node.extend(nodes)
+
+
+def drop_collections(meta_graph):
+    for key in ("variables", "trainable_variables", "asset_filepaths", "table_initializer"):
+        meta_graph.collection_def.pop(key)
+
+
+LOADED = {
+    "other order of nodes": reverse_nodes,
+    "no collections": drop_collections,
+    "no op list": lambda m: m.meta_info_def.ClearField("stripped_op_list"),
+    "no signature": lambda m: m.ClearField("signature_def"),
+    "input with index 0": lambda m: node(m, "y").input.__setitem__(0, node(m, "y").input[0] + ":0"),
+    "control input twice": lambda m: node(m, "y").input.extend(["^x", "^x"]),
+    "asset base": lambda m: set_assets(m, asset_of(m), mm.make_asset_file_def("save/filename/input:0", "./")),
+    "unknown attribute": lambda m: setattr(node(m, "y").attr["_mine"], "s", b"x"),
+    "save op lost": lambda m: setattr(m.saver_def, "save_tensor_name", "nowhere:0"),
+    "wildcard device": lambda m: setattr(node(m, "y"), "device", "/device:CPU:*"),
+}
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("change", LOADED.values(), ids=LOADED.keys())
+def test_lets_pass_what_both_load(good, change):
+    meta_graph = mm.read_saved_model(good).meta_graphs[0]
+    original = (good / "saved_model.pb").read_bytes()
+    change(meta_graph)
+    try:
+        load(good, meta_graph)
+    finally:
+        (good / "saved_model.pb").write_bytes(original)
+    check.check_meta_graph(meta_graph)

@@ -1,0 +1,487 @@
+"""The checker's verdicts and words, on graphs made here."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from mexport_pb import check, messages as mm
+from mexport_pb._proto.graph_pb2 import GraphDef, NodeDef, OpDef, OpList
+from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SignatureDef, TensorInfo
+from mexport_pb.errors import InvalidArgumentError
+
+STRING = mm.make_attr_value("string", "type")
+FLOAT = mm.make_attr_value("float32", "type")
+
+OPS = OpList(
+    op=[
+        OpDef(name="NoOp"),
+        OpDef(
+            name="Placeholder",
+            output_arg=[OpDef.ArgDef(name="output", type_attr="dtype")],
+            attr=[OpDef.AttrDef(name="dtype", type="type")],
+        ),
+        OpDef(
+            name="Identity",
+            input_arg=[OpDef.ArgDef(name="input", type_attr="T")],
+            output_arg=[OpDef.ArgDef(name="output", type_attr="T")],
+            attr=[OpDef.AttrDef(name="T", type="type")],
+        ),
+        OpDef(
+            name="Pack",
+            input_arg=[OpDef.ArgDef(name="values", type_attr="T", number_attr="N")],
+            output_arg=[OpDef.ArgDef(name="output", type_attr="T")],
+            attr=[OpDef.AttrDef(name="N", type="int"), OpDef.AttrDef(name="T", type="type")],
+        ),
+        OpDef(
+            name="Many",
+            output_arg=[
+                OpDef.ArgDef(name="first", type=9),
+                OpDef.ArgDef(name="rest", type_list_attr="types"),
+                OpDef.ArgDef(name="last", type_attr="T", number_attr="N"),
+            ],
+            attr=[
+                OpDef.AttrDef(name="types", type="list(type)"),
+                OpDef.AttrDef(name="T", type="type", default_value=mm.make_attr_value("bool", "type")),
+                OpDef.AttrDef(name="N", type="int", default_value=mm.make_attr_value(2, "int")),
+            ],
+        ),
+    ]
+)
+
+
+def make_graph(*nodes, **fields):
+    """x (float32) -> y, s (string), and what is given."""
+    graph = GraphDef(
+        node=[
+            mm.make_node_def("Placeholder", "x", attrs={"dtype": FLOAT}),
+            mm.make_node_def("Identity", "y", ["x"], attrs={"T": FLOAT}),
+            mm.make_node_def("Placeholder", "s", attrs={"dtype": STRING}),
+            *nodes,
+        ]
+    )
+    return mm.make_meta_graph_def(graph, tags=["serve"], op_list=OPS, **fields)
+
+
+def problems_of(meta_graph):
+    return [str(problem) for problem in check.find_problems(meta_graph)]
+
+
+def signature(**outputs):
+    return mm.make_signature_def({"x": mm.make_tensor_info("x:0", "float32", [None])}, outputs)
+
+
+def test_a_good_graph_has_no_problem():
+    meta_graph = make_graph(signatures={"serving_default": signature(y=mm.make_tensor_info("y:0", "float32", None))})
+    assert problems_of(meta_graph) == []
+    check.check_meta_graph(meta_graph)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "found"),
+    [
+        ([NodeDef(name="x", op="NoOp")], "error: node 'x': the name is taken"),
+        ([NodeDef(name="a b", op="NoOp")], "error: node 'a b': illegal name"),
+        ([NodeDef(name="", op="NoOp")], "error: node '': illegal name"),
+        ([NodeDef(name="a\n", op="NoOp")], "error: node 'a\\n': illegal name"),
+        ([NodeDef(name="a")], "error: node 'a': no op"),
+        ([NodeDef(name="a", op="Mine", input=["b"])], "error: node 'a': input 'b': there is no node 'b'"),
+        (
+            [NodeDef(name="a", op="Mine", input=["x:1"])],
+            "error: node 'a': input 'x:1': there is no such output, it has 1",
+        ),
+        ([NodeDef(name="a", op="Mine", input=["x:"])], "error: node 'a': input 'x:': not the name of a tensor"),
+        ([NodeDef(name="a", op="Mine", input=["x:0:0"])], "error: node 'a': input 'x:0:0': not the name of a tensor"),
+        ([NodeDef(name="a", op="Mine", input=["x:-1"])], "error: node 'a': input 'x:-1': not the name of a tensor"),
+        ([NodeDef(name="a", op="Mine", input=["x:²"])], "error: node 'a': input 'x:²': not the name of a tensor"),
+        ([NodeDef(name="a", op="Mine", input=[""])], "error: node 'a': input '': there is no node ''"),
+        ([NodeDef(name="a", op="NoOp", input=["^b"])], "error: node 'a': control input '^b': there is no such node"),
+        (
+            [NodeDef(name="a", op="Mine", input=["^x", "y"])],
+            "error: node 'a': data input 'y' comes after a control input",
+        ),
+        ([NodeDef(name="a", op="NoOp", input=["x"])], "error: node 'a': number of inputs of 'NoOp': got 1, want 0"),
+        ([NodeDef(name="a", op="NoOp", device="/gpu")], "error: node 'a': not a device: got '/gpu'"),
+        (
+            [NodeDef(name="a", op="NoOp", device="/job:ps/task:1")],
+            "warning: node 'a': a server has no job 'ps': got device '/job:ps/task:1'",
+        ),
+        ([NodeDef(name="a", op="Const")], "error: node 'a': a Const without a value"),
+        (
+            [mm.make_node_def("NoOp", "a", attrs={"T": mm.make_attr_value("T", "placeholder")})],
+            "error: node 'a': attribute 'T' is a placeholder outside of a function",
+        ),
+        (
+            [mm.make_node_def("StatefulPartitionedCall", "a", attrs={"f": mm.make_attr_value("f", "func")})],
+            "error: node 'a': attribute 'f': there is no function 'f'",
+        ),
+        (
+            [mm.make_node_def("Case", "a", attrs={"branches": mm.make_attr_value(["f"], "list(func)")})],
+            "error: node 'a': attribute 'branches': there is no function 'f'",
+        ),
+        (
+            [NodeDef(name="a", op="NoOp", input=["^a"])],
+            "error: node 'a': on a cycle or behind one, as 0 other nodes are",
+        ),
+    ],
+)
+def test_nodes(nodes, found):
+    assert problems_of(make_graph(*nodes)) == [found]
+
+
+def test_inputs_and_outputs_of_variable_number():
+    two = mm.make_attr_value(2, "int")
+    types = mm.make_attr_value(["float32", "string"], "list(type)")
+    many = mm.make_node_def("Many", "many", attrs={"types": types})
+    for name, dtype in {
+        "many": "int64",
+        "many:1": "float32",
+        "many:2": "string",
+        "many:3": "bool",
+        "many:4": "bool",
+    }.items():
+        signatures = {"s": mm.make_signature_def(outputs={"o": mm.make_tensor_info(name, dtype, None)})}
+        assert problems_of(make_graph(many, signatures=signatures)) == []
+    wrong = {"s": mm.make_signature_def(outputs={"o": mm.make_tensor_info("many:5", "bool", None)})}
+    assert problems_of(make_graph(many, signatures=wrong)) == [
+        "error: signature 's' output 'o': tensor 'many:5': there is no such output, it has 5"
+    ]
+    pack = mm.make_node_def("Pack", "p", ["x"], attrs={"N": two})
+    assert problems_of(make_graph(pack)) == ["error: node 'p': number of inputs of 'Pack': got 1, want 2"]
+    silent = mm.make_node_def("Pack", "p", ["x"])
+    assert problems_of(make_graph(silent)) == []
+    unknown = mm.make_node_def("Many", "many")
+    assert problems_of(make_graph(unknown, NodeDef(name="a", op="Mine", input=["many:77"]))) == []
+
+
+def test_loops_of_graph_mode_are_lawful():
+    nodes = [
+        NodeDef(name="enter", op="Enter", input=["x"]),
+        NodeDef(name="merge", op="Merge", input=["enter", "next"]),
+        NodeDef(name="next", op="NextIteration", input=["merge"]),
+    ]
+    assert problems_of(make_graph(*nodes)) == []
+    nodes[1].op = "AddN"
+    assert problems_of(make_graph(*nodes)) == ["error: node 'merge': on a cycle or behind one, as 1 other nodes are"]
+
+
+def make_const(**changes):
+    tensor = mm.make_tensor_proto([1.0, 2.0])
+    for field, value in changes.items():
+        setattr(tensor, field, value)
+    return mm.make_node_def("Const", "c", attrs={"dtype": FLOAT, "value": mm.make_attr_value(tensor, "tensor")})
+
+
+def test_constants():
+    assert problems_of(make_graph(make_const())) == []
+    assert problems_of(make_graph(make_const(dtype=9))) == ["error: node 'c': dtype of the value: got 9, want 1"]
+    assert problems_of(make_graph(make_const(tensor_content=b"123"))) == [
+        "error: node 'c': bytes of the value: got 3, want 8"
+    ]
+    unknown = make_const()
+    unknown.attr["value"].tensor.tensor_shape.unknown_rank = True
+    assert problems_of(make_graph(unknown)) == ["error: node 'c': the value's shape is not fully known"]
+    huge = make_const(tensor_content=b"")
+    for _ in range(2):
+        huge.attr["value"].tensor.tensor_shape.dim.add(size=2**62)
+    assert problems_of(make_graph(huge)) == ["error: node 'c': the value's shape has too many dimensions or elements"]
+    strange = make_const(dtype=77)
+    strange.attr["dtype"].type = 77
+    assert problems_of(make_graph(strange)) == ["error: node 'c': dtype of the value: got 77"]
+
+
+def make_function_graph(*nodes, ret, **signature_fields):
+    meta_graph = make_graph()
+    function = meta_graph.graph_def.library.function.add(node_def=nodes, ret=ret)
+    function.signature.CopyFrom(
+        OpDef(
+            name="f",
+            input_arg=[OpDef.ArgDef(name="a", type=1), OpDef.ArgDef(name="list", type_list_attr="types")],
+            output_arg=[OpDef.ArgDef(name="o", type=1)],
+            **signature_fields,
+        )
+    )
+    return meta_graph
+
+
+def test_functions():
+    identity = mm.make_node_def("Identity", "i", ["a"], attrs={"T": mm.make_attr_value("T", "placeholder")})
+    last = mm.make_node_def("Mine", "_m", ["i:output:0", "list:5", "a:0", "i:output", "^i", "^a"])
+    assert problems_of(make_function_graph(identity, last, ret={"o": "i:output:0"})) == []
+    called = make_function_graph(identity, ret={"o": "i:output:0"})
+    called.graph_def.node.append(
+        mm.make_node_def("f", "call", ["x"], attrs={"types": mm.make_attr_value([], "list(type)")})
+    )
+    called.graph_def.node.append(mm.make_node_def("Identity", "after", ["call:1"], attrs={"T": FLOAT}))
+    assert problems_of(called) == ["error: node 'after': input 'call:1': there is no such output, it has 1"]
+
+
+@pytest.mark.parametrize(
+    ("node", "ret", "found"),
+    [
+        (None, {}, "function 'f': output 'o': nothing is returned"),
+        (None, {"o": "a", "p": "a"}, "function 'f': output 'p': not declared, but returned"),
+        (None, {"o": "b"}, "function 'f': output 'o' returns 'b': there is no node 'b'"),
+        (None, {"o": "a:1"}, "function 'f': output 'o' returns 'a:1': there is no such output, it has 1"),
+        (NodeDef(name="a", op="NoOp"), {"o": "a"}, "function 'f' node 'a': the name is taken"),
+        (
+            NodeDef(name="n", op="Mine", input=["n2:o:0"]),
+            {"o": "a"},
+            "function 'f' node 'n': input 'n2:o:0': there is no node 'n2'",
+        ),
+        (
+            NodeDef(name="n", op="Identity", input=["a"]),
+            {"o": "n"},
+            "function 'f': output 'o' returns 'n': a tensor of a function's node goes by the name of an output",
+        ),
+        (
+            NodeDef(name="n", op="Identity", input=["a"]),
+            {"o": "n:out:0"},
+            "function 'f': output 'o' returns 'n:out:0': the node has no output 'out'",
+        ),
+        (
+            NodeDef(name="n", op="Identity", input=["a"]),
+            {"o": "n:output:1"},
+            "function 'f': output 'o' returns 'n:output:1': there is no such output, it has 1",
+        ),
+    ],
+)
+def test_function_bodies(node, ret, found):
+    assert problems_of(make_function_graph(*([node] if node else []), ret=ret)) == [f"error: {found}"]
+
+
+def test_function_library():
+    meta_graph = make_function_graph(ret={"o": "a"})
+    meta_graph.graph_def.library.function.add().signature.name = "f"
+    meta_graph.graph_def.library.function.add()
+    assert problems_of(meta_graph) == ["error: function 'f': the name is taken", "error: function '': no name"]
+    meta_graph = make_function_graph(ret={"o": "a"})
+    function = meta_graph.graph_def.library.function[0]
+    function.control_ret["c"] = "nowhere"
+    function.signature.input_arg.add(name="a", type=1)
+    assert problems_of(meta_graph) == [
+        "error: function 'f': two arguments of the same name",
+        "error: function 'f': control output 'c': there is no operation 'nowhere'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("info", "found"),
+    [
+        (TensorInfo(dtype=1), ["it names no tensor"]),
+        (TensorInfo(name="y:0"), ["no dtype"]),
+        (TensorInfo(name="z:0", dtype=1), ["tensor 'z:0': there is no node 'z'"]),
+        (TensorInfo(name="y:1", dtype=1), ["tensor 'y:1': there is no such output, it has 1"]),
+        (TensorInfo(name="y:0", dtype=9), ["dtype: got int64, but tensor 'y:0' is float32"]),
+        (TensorInfo(name="s:0", dtype=1), ["dtype: got float32, but tensor 's:0' is string"]),
+        (TensorInfo(name="y:0", dtype=77), ["dtype: got number 77, but tensor 'y:0' is float32"]),
+        (TensorInfo(name="y:0", dtype=101), []),
+        (
+            TensorInfo(dtype=1, coo_sparse=TensorInfo.CooSparse(values_tensor_name="y:0", indices_tensor_name="z:0")),
+            ["tensor 'z:0': there is no node 'z'", "tensor '': there is no node ''"],
+        ),
+        (
+            TensorInfo(composite_tensor=TensorInfo.CompositeTensor(components=[TensorInfo(name="z:0", dtype=1)])),
+            ["tensor 'z:0': there is no node 'z'"],
+        ),
+    ],
+)
+def test_signatures(info, found):
+    meta_graph = make_graph(signatures={"serving_default": signature(o=info)})
+    assert problems_of(meta_graph) == [f"error: signature 'serving_default' output 'o': {reason}" for reason in found]
+
+
+def test_placeholders_are_known_without_an_op_list():
+    meta_graph = make_graph(signatures={"s": signature(o=TensorInfo(name="s:0", dtype=1))})
+    meta_graph.meta_info_def.ClearField("stripped_op_list")
+    assert problems_of(meta_graph) == [
+        "error: signature 's' output 'o': dtype: got float32, but tensor 's:0' is string"
+    ]
+
+
+def test_reserved_signatures():
+    for key in ("__saved_model_init_op", "__saved_model_train_op"):
+        good = SignatureDef(outputs={key: TensorInfo(name="y")})
+        assert problems_of(make_graph(signatures={key: good})) == []
+        assert problems_of(make_graph(signatures={key: SignatureDef(outputs={key: TensorInfo(name="z")})})) == [
+            f"error: signature {key!r}: there is no operation 'z'"
+        ]
+        for bad in (signature(), SignatureDef(), SignatureDef(outputs={"o": TensorInfo(name="y")})):
+            assert problems_of(make_graph(signatures={key: bad})) == [
+                f"error: signature {key!r}: a reserved key: want no input, and one output of the same key"
+            ]
+
+
+def test_signature_details():
+    default = signature(y=mm.make_tensor_info("y:0", "float32", None))
+    default.method_name = ""
+    default.defaults["z"].CopyFrom(mm.make_tensor_proto(1.0))
+    assert problems_of(make_graph(signatures={"serving_default": default, "other": SignatureDef()})) == [
+        "error: signature 'serving_default' default 'z': there is no such input",
+        "warning: signature 'serving_default': no method name: a server answers no request with it",
+    ]
+
+
+def test_saver():
+    meta_graph = make_graph()
+    meta_graph.saver_def.filename_tensor_name = "s:0"
+    meta_graph.saver_def.save_tensor_name = "gone:0"
+    meta_graph.saver_def.restore_op_name = "y"
+    assert problems_of(meta_graph) == ["warning: saver save_tensor_name 'gone:0': there is no node 'gone'"]
+    check.check_meta_graph(meta_graph)
+    meta_graph.saver_def.ClearField("save_tensor_name")
+    meta_graph.saver_def.filename_tensor_name = "x:0"
+    meta_graph.saver_def.restore_op_name = "y:0"
+    assert problems_of(meta_graph) == [
+        "error: saver save_tensor_name '': there is no node ''",
+        "error: saver restore_op_name 'y:0': there is no operation 'y:0'",
+        "error: saver filename_tensor_name 'x:0': it is no string tensor",
+    ]
+
+
+@pytest.mark.parametrize("key", ["saved_model_main_op", "legacy_init_op"])
+def test_main_op(key):
+    assert problems_of(make_graph(collections={key: mm.make_node_list(["y"])})) == []
+    assert problems_of(make_graph(collections={key: mm.make_node_list([])})) == [
+        f"error: collection {key!r}: number of operations: got 0, want 1"
+    ]
+    assert problems_of(make_graph(collections={key: mm.make_node_list(["y", "z"])})) == [
+        f"error: collection {key!r}: number of operations: got 2, want 1",
+        f"error: collection {key!r} element 'z': there is no operation 'z'",
+    ]
+
+
+def test_variable_collections():
+    good = mm.make_variable_def("x:0", initializer_name="y", snapshot_name="y:0")
+    bad = mm.make_variable_def("x:1", initializer_name="y:0", snapshot_name="", initial_value_name="z:0")
+    for key in ("variables", "trainable_variables", "local_variables", "global_step"):
+        found = problems_of(make_graph(collections={key: mm.make_bytes_list([good, bad, b"\xff"])}))
+        assert found[:4] == [
+            f"error: collection {key!r} element 1: variable_name 'x:1': there is no such output, it has 1",
+            f"error: collection {key!r} element 1: initializer_name 'y:0': there is no operation 'y:0'",
+            f"error: collection {key!r} element 1: snapshot_name '': there is no node ''",
+            f"error: collection {key!r} element 1: initial_value_name 'z:0': there is no node 'z'",
+        ]
+        assert found[4].startswith(f"error: collection {key!r} element 2: not a VariableDef in 1 bytes")
+    assert problems_of(make_graph(collections={"mine": mm.make_bytes_list([b"\xff"])})) == []
+
+
+def assets(*pairs):
+    return mm.make_any_list([mm.pack_asset_file_def(mm.make_asset_file_def(*pair)) for pair in pairs])
+
+
+def test_assets():
+    nodes = [mm.make_node_def("Placeholder", "t", attrs={"dtype": STRING})]
+    good = {"saved_model_assets": assets(("s:0", "a.txt"), ("t:0", "./"))}
+    assert problems_of(make_graph(*nodes, collections=good)) == []
+    bad = {
+        "saved_model_assets": assets(("s:0", "a"), ("s", "a"), ("z:0", "b"), ("x:0", "../b"), ("y:0", "")),
+    }
+    bad["saved_model_assets"].any_list.value.add(type_url="x/tensorflow.GraphDef")
+    where = "error: collection 'saved_model_assets' element"
+    assert problems_of(make_graph(*nodes, collections=bad)) == [
+        f"{where} 5: not an asset: got type 'x/tensorflow.GraphDef', want "
+        "'type.googleapis.com/tensorflow.AssetFileDef'",
+        f"{where} 1: tensor 's' is fed twice",
+        f"{where} 2: there is no tensor 'z:0'",
+        f"{where} 3: tensor 'x:0' is no string tensor",
+        f"{where} 3: asset filename: got '../b', want one component or './'",
+        f"{where} 4: tensor 'y:0' is of a 'Identity', want a Const or a Placeholder",
+        f"{where} 4: asset filename: got '', want one component or './'",
+    ]
+    field = make_graph()
+    field.asset_file_def.append(mm.make_asset_file_def("z:0", "b"))
+    assert problems_of(field) == ["error: asset_file_def element 0: there is no tensor 'z:0'"]
+
+
+@pytest.mark.parametrize("name", ["a", "a.txt", "a..b", "...", "ü", "a b", "./", ".hidden", "a:b", "~"])
+def test_asset_filenames_that_pass(name):
+    check.check_asset_filename(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "a/", "../a", "./a", "a\0", "a\\b", "/", "\0", ".//"])
+def test_asset_filenames_that_are_refused(name):
+    with pytest.raises(InvalidArgumentError, match="asset filename: got"):
+        check.check_asset_filename(name)
+
+
+def test_saved_model_message():
+    graph = make_graph()
+    twin = make_graph()
+    twin.meta_info_def.tags[:] = ["serve", "serve"]
+    untagged = make_graph(NodeDef(name="x", op="NoOp"))
+    untagged.meta_info_def.ClearField("tags")
+    saved_model = mm.make_saved_model([graph, twin, untagged])
+    saved_model.saved_model_schema_version = 2
+    assert [str(problem) for problem in check.find_saved_model_problems(saved_model)] == [
+        "warning: schema version: got 2, want 1",
+        "warning: meta graph 1: a tag is there twice",
+        "error: meta graph 1: no loader reaches it, for an earlier one has the same tags",
+        "error: meta graph 2: no tag, or an empty one",
+        "error: meta graph 2: node 'x': the name is taken",
+    ]
+    with pytest.raises(InvalidArgumentError, match=r"^illegal saved model:\n  meta graph 1: no loader"):
+        check.check_saved_model_message(saved_model)
+    check.check_saved_model_message(mm.make_saved_model([graph]))
+    with pytest.raises(InvalidArgumentError, match="saved model: no meta graph"):
+        check.check_saved_model_message(mm.make_saved_model([]))
+
+
+def test_the_message_lists_all_errors_up_to_a_limit():
+    bad = make_graph(*[NodeDef(name=f"n{i}") for i in range(30)])
+    with pytest.raises(InvalidArgumentError) as failure:
+        check.check_meta_graph(bad)
+    lines = str(failure.value).split("\n")
+    assert lines[0] == "illegal meta graph:"
+    assert lines[1] == "  node 'n0': no op"
+    assert lines[-1] == "  and 10 more"
+    assert len(lines) == 22
+
+
+def test_problems_are_limited_and_short():
+    long = "x" * 10_000
+    bad = make_graph(*[NodeDef(name=f"n{i}", op="Mine", input=[long]) for i in range(2 * check.MAX_PROBLEMS)])
+    problems = check.find_problems(bad)
+    assert len(problems) == check.MAX_PROBLEMS
+    assert all(len(str(problem)) < 600 for problem in problems)
+
+
+def test_bytes_and_other_messages_at_the_border():
+    assert check.find_problems(make_graph()) == []
+    with pytest.raises(InvalidArgumentError, match="wrong kind of message"):
+        check.find_problems(GraphDef())
+
+
+@pytest.mark.parametrize("shape", ["chain", "cycle", "fan"])
+def test_time_is_linear(shape):
+    """Ten times the nodes take about ten times as long: no recursion, no search for each node."""
+
+    def seconds(count):
+        graph = GraphDef()
+        for index in range(count):
+            before = {"chain": index - 1, "cycle": (index - 1) % count, "fan": 0}[shape]
+            inputs = [f"n{before}"] if before >= 0 and index != before else []
+            graph.node.add(name=f"n{index}", op="Mine", input=inputs)
+        meta_graph = MetaGraphDef(graph_def=graph)
+        start = time.process_time()
+        found = check.find_problems(meta_graph)
+        assert bool(found) == (shape == "cycle")
+        return time.process_time() - start
+
+    seconds(2000)
+    assert seconds(40_000) < 40 * seconds(4000)
+
+
+def test_wide_definitions_are_not_walked_for_every_node():
+    """An op of very many arguments, used by very many nodes."""
+    wide = OpDef(name="Wide", attr=[OpDef.AttrDef(name=f"a{i}", type="int") for i in range(2000)])
+    for index in range(2000):
+        wide.input_arg.add(name=f"i{index}", number_attr=f"a{index}")
+        wide.output_arg.add(name=f"o{index}", number_attr=f"a{index}")
+    graph = GraphDef(node=[NodeDef(name="n0", op="Wide")])
+    graph.node.extend([NodeDef(name=f"n{i}", op="Wide", input=[f"n{i - 1}:7"]) for i in range(1, 5000)])
+    meta_graph = mm.make_meta_graph_def(graph, tags=["serve"], op_list=OpList(op=[wide]))
+    start = time.process_time()
+    assert check.find_problems(meta_graph) == []
+    assert time.process_time() - start < 2
