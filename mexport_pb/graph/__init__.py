@@ -5,8 +5,8 @@ from mexport_pb.graph.default import get_default_graph, has_default_graph
 from mexport_pb.graph.graph_variables import has_variables
 from mexport_pb.graph.main_op import add_main_op
 from mexport_pb.graph.op_defs import op_def
-from mexport_pb.graph.save_plan import SaveItem, SavePlan, save_plan
 from mexport_pb.graph.prune import prune_to_signatures
+from mexport_pb.graph.save_plan import SaveItem, SavePlan, save_plan
 from mexport_pb.graph.saver import add_saver
 from mexport_pb.graph.slices import SaveSlice, SliceSpec
 from mexport_pb.graph.strip import clear_devices, op_list, strip_default_attrs

@@ -13,6 +13,7 @@ from mexport_pb._proto.saved_model_pb2 import CollectionDef, MetaGraphDef
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.default import pushed_default
 from mexport_pb.graph.ops_variable import VariableOps
+from mexport_pb.graph.prune_collections import VARIABLE_COLLECTIONS
 from mexport_pb.graph.strip import clear_devices as cleared, op_list, strip_default_attrs as stripped
 from mexport_pb.graph.tensor import Operation, Tensor
 from mexport_pb.graph.variable import Variable
@@ -25,31 +26,12 @@ from mexport_pb.messages import (
     make_node_list,
     make_tensor_shape,
 )
-from mexport_pb.messages.constants import (
-    GLOBAL_STEP_COLLECTION,
-    LOCAL_VARIABLES_COLLECTION,
-    TRAINABLE_VARIABLES_COLLECTION,
-    VARIABLES_COLLECTION,
-)
 
 __all__ = ["GRAPH_PRODUCER", "GraphBuilder"]
 
 GRAPH_PRODUCER = 2474
 """GraphDef.versions.producer of TensorFlow 2.21."""
 _MIN_CONSUMER_OF_FUNCTIONS = 12
-
-# Collections of whole VariableDefs; in every other one a variable is only a name.
-_VARIABLE_COLLECTIONS = frozenset(
-    {
-        VARIABLES_COLLECTION,
-        TRAINABLE_VARIABLES_COLLECTION,
-        LOCAL_VARIABLES_COLLECTION,
-        GLOBAL_STEP_COLLECTION,
-        "model_variables",
-        "metric_variables",
-        "moving_average_variables",
-    }
-)
 
 
 class GraphBuilder(VariableOps):
@@ -131,7 +113,7 @@ class GraphBuilder(VariableOps):
 
 
 def _to_collection_def(name: str, values: list[Any]) -> CollectionDef:
-    if name in _VARIABLE_COLLECTIONS:
+    if name in VARIABLE_COLLECTIONS:
         _check_kind(name, values, Variable)
         return make_bytes_list([variable.to_variable_def() for variable in values])
     match values[0]:

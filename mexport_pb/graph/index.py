@@ -123,7 +123,7 @@ class NodeIndex:
             InvalidArgumentError: not a constant vector of so many strings.
         """
         node, _ = self.source(name)
-        if node.op != "Const":
+        if node.op != "Const" or "value" not in node.attr:
             raise InvalidArgumentError(f"node {node.name!r}: got {node.op}, want a constant list of strings")
         proto = node.attr["value"].tensor
         if shape_to_list(proto.tensor_shape) != [count]:
@@ -137,8 +137,10 @@ class NodeIndex:
     def integer(self, name: str) -> int | None:
         """Return the value of a constant integer; None for anything else."""
         node, _ = self.source(name)
-        proto = node.attr["value"].tensor if node.op == "Const" else None
-        if proto is None or proto.tensor_shape.dim:
+        if node.op != "Const" or "value" not in node.attr:
+            return None
+        proto = node.attr["value"].tensor
+        if proto.tensor_shape.dim:
             return None
         try:
             value = tensor_proto_to_array(proto).item()

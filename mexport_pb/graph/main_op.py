@@ -4,52 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from google.protobuf.message import Message
+
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.errors import InvalidArgumentError
-from mexport_pb.graph.names import NameStack
-from mexport_pb.messages import make_node_def, make_node_list
+from mexport_pb.graph.builder import GraphBuilder
+from mexport_pb.graph.graph_variables import variable_defs
+from mexport_pb.graph.index import NodeIndex, node_of
+from mexport_pb.graph.names import names_and_scopes
+from mexport_pb.graph.strip import refresh_op_list
+from mexport_pb.messages import make_node_list, to_message
 from mexport_pb.messages.constants import (
+    INIT_OP_SIGNATURE,
     LEGACY_INIT_OP_COLLECTION,
+    LOCAL_VARIABLES_COLLECTION,
     MAIN_OP_COLLECTION,
     TABLE_INITIALIZERS_COLLECTION,
 )
 
-__all__ = ["add_main_op"]
+__all__ = ["add_main_op", "table_initializers"]
 
 _NAME = "init"
 
 
-def add_main_op(meta_graph: MetaGraphDef, operations: Iterable[str] = ()) -> MetaGraphDef:
-    """Adds a NoOp that runs ``operations`` and the graph's table initializers, and makes it the main op.
+def add_main_op(meta_graph: Message, operations: Iterable[str] = ()) -> MetaGraphDef:
+    """Return a copy with a main op: a NoOp "init", named in the collection ``saved_model_main_op``.
 
-    The initializers of the collection ``table_initializer`` fill lookup tables, without which a served model fails at
-    its first request. A main op that the graph has already (also under the older name ``legacy_init_op``) stays the
-    main op when there are no ``operations``.
+    It runs ``operations``, and the initializers of lookup tables (collection ``table_initializer``) and of local
+    variables, without which a served model fails at its first request. A main op that the graph has already (also as
+    ``legacy_init_op``, or as a signature) stays the main op when there are no ``operations``.
 
     Args:
-        meta_graph: The graph; it is not changed.
+        meta_graph: A MetaGraphDef.
         operations: Names of further operations to run.
 
-    Returns:
-        The graph with a main op.
-
     Raises:
-        InvalidArgumentError: The graph has a main op already, and ``operations`` were given.
+        InvalidArgumentError: the graph has a main op and ``operations`` were given, or an operation is not there.
+        SavedModelError: the collection ``local_variables`` is damaged.
     """
-    result = MetaGraphDef()
-    result.CopyFrom(meta_graph)
+    copy = to_message(meta_graph, MetaGraphDef)
     wanted = list(operations)
-    present = [k for k in (MAIN_OP_COLLECTION, LEGACY_INIT_OP_COLLECTION) if k in result.collection_def]
+    present = [key for key in (MAIN_OP_COLLECTION, LEGACY_INIT_OP_COLLECTION) if key in copy.collection_def]
+    present += [INIT_OP_SIGNATURE] if INIT_OP_SIGNATURE in copy.signature_def else []
     if present:
         if wanted:
-            raise InvalidArgumentError(f"the graph has a main op already (collection {present[0]!r})")
-        return result
-    if TABLE_INITIALIZERS_COLLECTION in result.collection_def:
-        wanted += result.collection_def[TABLE_INITIALIZERS_COLLECTION].node_list.value
-    names = NameStack(node.name for node in result.graph_def.node)
-    # Sorted by bytes, as every list of control inputs is.
-    controls = sorted({f"^{name}" for name in wanted}, key=lambda name: name.encode())
-    node = make_node_def("NoOp", names.unique(_NAME), controls)
-    result.graph_def.node.append(node)
-    result.collection_def[MAIN_OP_COLLECTION].CopyFrom(make_node_list([node.name]))
-    return result
+            raise InvalidArgumentError(f"the graph has a main op already ({present[0]!r})")
+        return copy
+    local = variable_defs(copy, LOCAL_VARIABLES_COLLECTION) or []
+    wanted += [node_of(definition.initializer_name) for definition in local]
+    wanted += table_initializers(copy)
+    index = NodeIndex(copy.graph_def.node)
+    graph = GraphBuilder(names_in_use=names_and_scopes(index.nodes))
+    with graph.control_dependencies([graph.refer_to(index.get(name), (), ()) for name in wanted]):
+        main_op = graph.no_op(name=_NAME)
+    copy.graph_def.node.extend(graph.to_graph_def().node)
+    copy.collection_def[MAIN_OP_COLLECTION].CopyFrom(make_node_list([main_op.name]))
+    refresh_op_list(copy)
+    return copy
+
+
+def table_initializers(meta_graph: MetaGraphDef) -> list[str]:
+    """Return the operations that fill lookup tables, by the collection ``table_initializer``."""
+    if TABLE_INITIALIZERS_COLLECTION not in meta_graph.collection_def:
+        return []
+    return [node_of(name) for name in meta_graph.collection_def[TABLE_INITIALIZERS_COLLECTION].node_list.value]

@@ -9,7 +9,7 @@ from typing import Final
 
 from mexport_pb.errors import InvalidArgumentError
 
-__all__ = ["NameStack", "check_node_name"]
+__all__ = ["NameStack", "check_node_name", "names_and_scopes"]
 
 # What the graph's own check accepts: words that may be joined by ">", no other character outside this set.
 _NODE_NAME: Final = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*(>[A-Za-z0-9.][A-Za-z0-9_.\-/]*)*")
@@ -26,6 +26,17 @@ def check_node_name(name: str) -> None:
     """
     if not _NODE_NAME.fullmatch(name):
         raise InvalidArgumentError(f"illegal node name: got {name!r}, want a match of {_NODE_NAME.pattern!r}")
+
+
+def names_and_scopes(names: Iterable[str]) -> set[str]:
+    """Return the names of a graph's nodes and of all scopes that they are in."""
+    taken: set[str] = set()
+    for name in names:
+        end = len(name)
+        while end > 0 and name[:end] not in taken:
+            taken.add(name[:end])
+            end = name.rfind("/", 0, end)
+    return taken
 
 
 class NameStack:

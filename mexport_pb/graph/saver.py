@@ -18,6 +18,7 @@ from mexport_pb.graph.builder import GraphBuilder
 from mexport_pb.graph.devices import canonical_device, on_cpu0
 from mexport_pb.graph.graph_variables import GraphVariable, find_variables
 from mexport_pb.graph.index import NodeIndex
+from mexport_pb.graph.names import names_and_scopes
 from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.graph.strip import refresh_op_list, strip_nodes
 from mexport_pb.graph.tensor import Operation, Tensor
@@ -54,7 +55,7 @@ def add_saver(meta_graph: Message, *, variables: Collection[str] | None = None) 
         found = [variable for variable in found if variable.name in variables]
     if not found:
         return copy
-    graph = GraphBuilder(names_in_use=_names_and_scopes(index.nodes))
+    graph = GraphBuilder(names_in_use=names_and_scopes(index.nodes))
     writer = _SaverWriter(graph, _by_device(_in_saving_order(found)))
     with graph.name_scope(SAVER_SCOPE):
         saver_def = writer.write()
@@ -65,16 +66,6 @@ def add_saver(meta_graph: Message, *, variables: Collection[str] | None = None) 
     copy.saver_def.CopyFrom(saver_def)
     refresh_op_list(copy)
     return copy
-
-
-def _names_and_scopes(names: Iterable[str]) -> set[str]:
-    taken: set[str] = set()
-    for name in names:
-        end = len(name)
-        while end > 0 and name[:end] not in taken:
-            taken.add(name[:end])
-            end = name.rfind("/", 0, end)
-    return taken
 
 
 def _in_saving_order(variables: list[GraphVariable]) -> list[GraphVariable]:

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from mexport_pb._proto.graph_pb2 import NodeDef, OpDef
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, TensorInfo
 from mexport_pb._proto.tensor_pb2 import TensorShapeProto
+from mexport_pb.dtypes import base_datatype
 from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.graph.binding import output_dtypes
 from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.messages import make_tensor_info
 
-__all__ = ["tensor_info_of"]
+__all__ = ["declared_shape", "tensor_info_of"]
 
 _SHAPE_ATTR = "_output_shapes"
 # A list longer than this is no operation's output; the number is the graph's word, and not believed.
@@ -36,7 +38,8 @@ def tensor_info_of(meta_graph: MetaGraphDef, names: Iterable[str]) -> dict[str, 
         InvalidArgumentError: There is no such node or output, or the signature of the node's operation is not known.
     """
     nodes = {node.name: node for node in meta_graph.graph_def.node}
-    op_defs = OpDefs(meta_graph.meta_info_def.stripped_op_list.op)
+    functions = [function.signature for function in meta_graph.graph_def.library.function]
+    op_defs = OpDefs([*functions, *meta_graph.meta_info_def.stripped_op_list.op])
     return {name: _describe(name, nodes, op_defs) for name in names}
 
 
@@ -55,24 +58,24 @@ def _describe(name: str, nodes: dict[str, NodeDef], op_defs: OpDefs) -> TensorIn
     index = int(index_text)
     if index >= len(dtypes):
         raise InvalidArgumentError(f"tensor {name!r}: its node has {len(dtypes)} outputs")
-    return make_tensor_info(name, dtypes[index], _shape(node, index))
+    return make_tensor_info(name, dtypes[index], declared_shape(node, index))
 
 
 def _output_dtypes(node: NodeDef, op_def: OpDef) -> list[int]:
-    dtypes: list[int] = []
+    attrs = {attr.name: attr.default_value for attr in op_def.attr if attr.HasField("default_value")}
+    attrs.update(node.attr)
     for output in op_def.output_arg:
-        if output.type_list_attr:
-            dtypes += node.attr[output.type_list_attr].list.type
-            continue
-        dtype = output.type or node.attr[output.type_attr].type
-        count = node.attr[output.number_attr].i if output.number_attr else 1
-        if not 0 <= count <= _MAX_OUTPUTS:
+        for name in filter(None, (output.type_attr, output.type_list_attr, output.number_attr)):
+            if name not in attrs:
+                raise InvalidArgumentError(f"node {node.name!r} ({node.op}): has no attribute {name!r}")
+        if output.number_attr and not 0 <= attrs[output.number_attr].i <= _MAX_OUTPUTS:
+            count = attrs[output.number_attr].i
             raise InvalidArgumentError(f"node {node.name!r}: attribute {output.number_attr!r}: got {count}")
-        dtypes += [dtype] * count
-    return dtypes
+    return [base_datatype(dtype) for dtype in output_dtypes(op_def, attrs)]
 
 
-def _shape(node: NodeDef, index: int) -> TensorShapeProto | None:
+def declared_shape(node: NodeDef, index: int) -> TensorShapeProto | None:
+    """Return what a node says of the shape of one of its outputs, None if it says nothing."""
     if _SHAPE_ATTR in node.attr:
         shapes = node.attr[_SHAPE_ATTR].list.shape
         return shapes[index] if index < len(shapes) else None
