@@ -124,8 +124,8 @@ def test_parts_written_otherwise_but_the_same_are_copied_as_bytes(source, tmp_pa
 
 COPY = """if True:
     import sys
-    from pathlib import Path
     from mexport_pb.bundle import *
+    from tests.support.memory import peak_rss
     source, target, how, size = *sys.argv[1:4], int(sys.argv[4])
     rows = size // 4096
     halves = [[BundleItem("v", f"{rows} 1024 {i * rows // 64},{rows // 64}:0,1024")] for i in range(64)]
@@ -136,9 +136,7 @@ COPY = """if True:
         BundleReader(source).verify()
     else:
         copy_to_shards(source, target, {"rows": halves, "columns": columns}[how])
-    # Not getrusage: after vfork, that counts the memory of the parent as well.
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    print(int(status["VmHWM"].split()[0]) * 1024)
+    print(peak_rss())
 """
 
 

@@ -374,7 +374,6 @@ def test_hostile_sizes_take_no_memory(tmp_path):
     write_raw(tmp_path / "b", entries)
     code = """if True:
         import resource, sys
-        from pathlib import Path
         from mexport_pb.bundle import BundleReader, copy_bundle, copy_to_shards, BundleItem
         from mexport_pb.errors import BundleError, UnsupportedError
         reader = BundleReader(sys.argv[1])
@@ -385,10 +384,8 @@ def test_hostile_sizes_take_no_memory(tmp_path):
         uses.append(lambda: reader.read_slice("float", f"{1 << 38} 5,7"))
         uses.append(lambda: reader.read_slice("p", f"{1 << 39} 5,{1 << 38}"))
         uses.append(lambda: copy_to_shards(sys.argv[1], sys.argv[2], [[BundleItem("p")]]))
-        def peak():  # not getrusage: after vfork, that counts the memory of the parent as well
-            status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-            return int(status["VmHWM"].split()[0])
-        before = peak()
+        from tests.support.memory import peak_rss
+        before = peak_rss()
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
         for use in uses:
             try:
@@ -396,7 +393,7 @@ def test_hostile_sizes_take_no_memory(tmp_path):
             except (BundleError, UnsupportedError):
                 continue
             raise SystemExit("not refused")
-        print(peak() - before)
+        print((peak_rss() - before) // 1024)
     """
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "b"), str(tmp_path / "c")],
