@@ -3,7 +3,7 @@
 from mexport_pb.graph.builder import GRAPH_PRODUCER, GraphBuilder
 from mexport_pb.graph.checkpoint_match import check_match
 from mexport_pb.graph.default import get_default_graph, has_default_graph
-from mexport_pb.graph.freeze import freeze
+from mexport_pb.graph.freeze_graph import freeze
 from mexport_pb.graph.graph_variables import has_variables
 from mexport_pb.graph.main_op import add_main_op
 from mexport_pb.graph.op_defs import op_def

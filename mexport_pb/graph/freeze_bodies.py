@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -42,8 +43,9 @@ class Body:
         InvalidArgumentError: two nodes have one name.
     """
 
-    def __init__(self, nodes: RepeatedCompositeFieldContainer[NodeDef]) -> None:
+    def __init__(self, nodes: RepeatedCompositeFieldContainer[NodeDef], arguments: Iterable[str] = ()) -> None:
         self._list = nodes
+        self._arguments = set(arguments)
         self.nodes = NodeIndex(nodes).nodes
         self.ops = {node.name: node.op for node in nodes}
         self.uses: dict[str, list[Use]] = {}
@@ -64,15 +66,12 @@ class Body:
         return node
 
     def unique(self, name: str) -> str:
-        """Return a name that no node has: the given one, or that with a number."""
+        """Return a name that no node or argument has: the given one, or that with a number."""
         found, number = name, 0
-        while found in self.nodes:
+        while found in self.nodes or found in self._arguments:
             number += 1
             found = f"{name}_{number}"
         return found
-
-    def rename_output(self, name: str, old: str, new: str) -> None:
-        """Follow a node that became one of another op, of which the output has another name: of no matter in graphs."""
 
 
 class FunctionBody(Body):
@@ -84,23 +83,17 @@ class FunctionBody(Body):
     """
 
     def __init__(self, function: FunctionDef) -> None:
-        super().__init__(function.node_def)
+        super().__init__(function.node_def, (argument.name for argument in function.signature.input_arg))
         self.function = function
         self.seen: dict[int, object] = {}
         self._name = function.signature.name
-        self._arguments = {argument.name for argument in function.signature.input_arg}
 
     def path(self, name: str) -> str:
+        """Return the name of a node for an error."""
         return f"{name} of function {self._name}"
 
-    def unique(self, name: str) -> str:
-        found, number = super().unique(name), 0
-        while found in self._arguments or found in self.nodes:
-            number += 1
-            found = f"{name}_{number}"
-        return found
-
     def rename_output(self, name: str, old: str, new: str) -> None:
+        """Let all that take an output of a node call it by its new name."""
         for use in self.uses.get(name, ()):
             use.node.input[use.index] = _renamed(use.node.input[use.index], old, new)
         for key, entry in self.function.ret.items():

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from mexport_pb._proto.graph_pb2 import AttrValue, FunctionDef, GraphDef, NodeDef, OpDef
-from mexport_pb._proto.tensor_pb2 import DT_RESOURCE, DataType, TensorShapeProto
+from mexport_pb._proto.tensor_pb2 import DataType, TensorShapeProto
 from mexport_pb.errors import InvalidArgumentError, UnsupportedError
-from mexport_pb.graph.freeze_bodies import Body, Use
+from mexport_pb.graph.freeze_bodies import Body, FunctionBody, Use
 from mexport_pb.graph.freeze_functions import FrozenFunctions
 from mexport_pb.graph.graph_variables import RESOURCE_OPS
 from mexport_pb.graph.op_defs import OpDefs
@@ -127,7 +127,8 @@ class _Conversion:
             return
         attrs = {"T": _attr(node, "dtype"), **_colocation(node)}
         _renew(node, "Identity", attrs, node.input[:1])
-        body.rename_output(node.name, "value", "output")
+        if isinstance(body, FunctionBody):
+            body.rename_output(node.name, "value", "output")
 
     def _gather(self, body: Body, use: Use, value: _Value) -> None:
         node = use.node
@@ -208,11 +209,12 @@ class _Conversion:
             outputs = self._functions.body(node, name).function.signature.output_arg
             if argument < len(outputs):
                 outputs[argument].type = value.dtype
-        if value.kind != "resource":
-            return
         shape = make_tensor_shape(value.shape)
         _set_shape(node, "output_shapes", argument, shape)
+        if value.kind != "resource":
+            return
         if body is self._graph:
+            # Importers compare it with the shapes that they infer.
             _set_shape(node, "_output_shapes", argument, shape)
         self._follow(body, node.name, value, argument)
 

@@ -61,18 +61,29 @@ class Made:
             return None
         for node in frozen.node:
             node.device = self.devices.get(node.name, "")
-        return GraphDef.FromString(with_small_numbers(frozen.SerializeToString()))
+        self.raw = frozen
+        return numbered_from_zero(GraphDef.FromString(frozen.SerializeToString()), self.graph_def)
 
 
-def with_small_numbers(data):
+def numbered_from_zero(frozen, original):
     """Number the functions that TensorFlow renamed from 0: it takes the numbers from a counter of the process."""
-    return data
 
+    def order(name):
+        base, _, number = name.rpartition("_")
+        return (int(number), base) if number.isdecimal() else (-1, name)
 
-def normalized(graph_def):
-    names = [function.signature.name for function in graph_def.library.function]
-    print(names)
-    return graph_def
+    names = sorted((function.signature.name for function in original.library.function), key=order)
+    renamed = {}
+    for before, after in zip(original.library.function, frozen.library.function, strict=True):
+        old, new = before.signature.name, after.signature.name
+        if new != old:
+            renamed[new] = f"{new.rpartition('_')[0]}_{names.index(old)}"
+            after.signature.name = renamed[new]
+    for node in [*frozen.node, *(node for function in frozen.library.function for node in function.node_def)]:
+        for value in node.attr.values():
+            for called in [value.func] if value.HasField("func") else value.list.func:
+                called.name = renamed.get(called.name, called.name)
+    return frozen
 
 
 def difference(got, want):

@@ -9,14 +9,14 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Final, cast
 
 from google.protobuf.message import Message
 
 from mexport_pb import dtypes
 from mexport_pb._proto.graph_pb2 import NodeDef
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
-from mexport_pb._proto.tensor_pb2 import DT_STRING
+from mexport_pb._proto.tensor_pb2 import DT_STRING, DataType
 from mexport_pb.bundle import BundleReader
 from mexport_pb.errors import InvalidArgumentError, UnsupportedError
 from mexport_pb.graph.checkpoint_match import check_match
@@ -218,7 +218,7 @@ def _set_value(node: NodeDef, item: SaveItem, reader: BundleReader, shape: tuple
     if is_raw_content(item.dtype, math.prod(shape)):
         # The array is gone before the message copies its bytes: the largest variable counts twice, not three times.
         content = reader.read_slice(item.key, item.shape_and_slice).tobytes()
-        tensor.dtype = item.dtype
+        tensor.dtype = cast(DataType, item.dtype)
         tensor.tensor_shape.CopyFrom(make_tensor_shape(shape))
         tensor.tensor_content = content
     else:
