@@ -24,7 +24,7 @@ help: ## show the targets
 
 setup: $(VENV)/.stamp ## make the virtual environment
 
-$(VENV)/.stamp: pyproject.toml
+$(VENV)/.stamp: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
 	$(REQUIREMENTS) > $(VENV)/requirements.txt
