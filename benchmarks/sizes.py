@@ -19,6 +19,9 @@ class Sizes:
         record_bytes: Data of a record: with its 16 bytes of framing, a dump's entry of 16 floats with its optimizer.
         checksum_bytes: Inputs of a checksum.
         checksum_total: Bytes that a figure of the checksum is measured over.
+        bundle_bytes: Data of a checkpoint.
+        bundle_tensors: Its tensors.
+        index_tensors: Tensors of a checkpoint whose index counts.
         repeats: Each figure is the best of so many.
     """
 
@@ -27,6 +30,9 @@ class Sizes:
     record_bytes: int
     checksum_bytes: tuple[int, ...]
     checksum_total: int
+    bundle_bytes: int
+    bundle_tensors: int
+    index_tensors: int
     repeats: int
 
 
@@ -36,6 +42,9 @@ FULL = Sizes(
     record_bytes=132,
     checksum_bytes=(100, 1 << 10, 1 << 20),
     checksum_total=1 << 28,
+    bundle_bytes=1 << 28,
+    bundle_tensors=64,
+    index_tensors=100_000,
     repeats=5,
 )
 QUICK = Sizes(
@@ -44,12 +53,25 @@ QUICK = Sizes(
     record_bytes=132,
     checksum_bytes=(100, 1 << 10, 1 << 20),
     checksum_total=1 << 22,
+    bundle_bytes=1 << 22,
+    bundle_tensors=4,
+    index_tensors=1000,
     repeats=1,
 )
 
 
-def from_command_line(description: str | None) -> Sizes:
-    """Parse a benchmark's arguments, which are ``--quick`` or none."""
+def command_line_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make the parser that every benchmark has, with ``--quick``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a smoke test: little data, one repeat")
-    return QUICK if parser.parse_args().quick else FULL
+    return parser
+
+
+def sizes_of(arguments: argparse.Namespace) -> Sizes:
+    """Pick the sizes that the command line asks for."""
+    return QUICK if arguments.quick else FULL
+
+
+def from_command_line(description: str | None) -> Sizes:
+    """Parse the arguments of a benchmark that has none but ``--quick``."""
+    return sizes_of(command_line_parser(description).parse_args())

@@ -13,7 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = {"asan": ("libasan.so", "libubsan.so"), "tsan": ("libtsan.so",)}
-TESTS = ["tests/unit/test_crc32c.py", "tests/unit/test_record.py", "tests/unit/test_bundle.py"]
+TESTS = sorted(
+    str(path) for room in ("crc32c", "record", "bundle") for path in ROOT.glob(f"tests/unit/test_{room}*.py")
+)
 
 
 def main() -> int:

@@ -26,7 +26,8 @@ int SignedSize(std::int64_t value) {
 unsigned char HeaderByte(int size, int index) {
   const int ones = size - 8 * index;
   if (ones >= 8) return 0xff;
-  return ones <= 0 ? 0 : static_cast<unsigned char>(0xff << (8 - ones));
+  if (ones <= 0) return 0;
+  return static_cast<unsigned char>(0xff << (8 - ones));
 }
 
 // `value` as a `size`-byte two's complement number, big endian, under the header.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -49,7 +50,7 @@ def layout_of(entry: bundle_pb2.BundleEntryProto, name: str) -> _core.TensorLayo
         return _core.TensorLayout.VARIANTS
     if entry.dtype == tensor_pb2.DT_RESOURCE:
         raise UnsupportedError(f"tensor {name!r}: a resource is a handle of a process and has no stored form")
-    if not _is_known(entry.dtype):
+    if _element_size(entry.dtype) is None:
         raise UnsupportedError(f"tensor {name!r}: unknown dtype number {entry.dtype}")
     return _core.TensorLayout.FIXED
 
@@ -140,12 +141,13 @@ def _decode(message: _Message, raw: bytes, path: str, key: bytes) -> _Message:
     return message
 
 
-def _is_known(datatype: int) -> bool:
+@functools.cache
+def _element_size(datatype: int) -> int | None:
+    """None for what is of no fixed width, or not known."""
     try:
-        dtypes.name_of(datatype)
+        return dtypes.element_size(datatype)
     except InvalidArgumentError:
-        return False
-    return True
+        return None
 
 
 def _check_header(raw: bytes, path: str) -> int:
@@ -166,11 +168,12 @@ def _check_header(raw: bytes, path: str) -> int:
 
 def _find_entry_fault(entry: bundle_pb2.BundleEntryProto, num_shards: int) -> str | None:
     dtype, size = entry.dtype, entry.size
-    dims = [dim.size for dim in entry.shape.dim]
+    shape = entry.shape
+    dims = [dim.size for dim in shape.dim]
     if dtype <= 0 or 100 < dtype <= 200:
         return f"dtype that no tensor has: got {dtype}"
-    if entry.shape.unknown_rank or len(dims) > _MAX_RANK or any(dim < 0 for dim in dims):
-        return f"shape that no tensor has: got {'unknown' if entry.shape.unknown_rank else dims}"
+    if shape.unknown_rank or len(dims) > _MAX_RANK or min(dims, default=0) < 0:
+        return f"shape that no tensor has: got {'unknown' if shape.unknown_rank else dims}"
     elements = math.prod(dims)
     if elements > _MAX_INT64:
         return f"more than 2^63 - 1 elements: got shape {dims}"
@@ -180,16 +183,17 @@ def _find_entry_fault(entry: bundle_pb2.BundleEntryProto, num_shards: int) -> st
         if entry.offset or size or entry.crc32c:
             return "a partitioned tensor with data of its own"
         return None
-    if entry.offset < 0 or size < 0 or entry.offset > _MAX_INT64 - size:
-        return f"place in the data file: got offset {entry.offset}, size {size}"
-    if dtype in (tensor_pb2.DT_STRING, tensor_pb2.DT_VARIANT):
+    offset = entry.offset
+    if offset < 0 or size < 0 or offset > _MAX_INT64 - size:
+        return f"place in the data file: got offset {offset}, size {size}"
+    element_size = _element_size(dtype)
+    if element_size is not None:
+        if size != elements * element_size:
+            return f"size: got {size}, want {elements * element_size} for {dtypes.name_of(dtype)} of shape {dims}"
+    elif dtype in (tensor_pb2.DT_STRING, tensor_pb2.DT_VARIANT):
         per_element, per_tensor = _STRING_BYTES if dtype == tensor_pb2.DT_STRING else _VARIANT_BYTES
         if size < elements * per_element + per_tensor:
             return f"size: got {size}, want at least {elements * per_element + per_tensor} for shape {dims}"
-    elif dtype != tensor_pb2.DT_RESOURCE and _is_known(dtype):
-        want = elements * (dtypes.element_size(dtype) or 0)
-        if size != want:
-            return f"size: got {size}, want {want} for {dtypes.name_of(dtype)} of shape {dims}"
     return None
 
 

@@ -67,8 +67,8 @@ def signatures_of(
     An output that cannot be served that way (a classification needs one string input) is left out with a log line.
     """
     result: list[SavedModelSignature] = []
-    receivers: dict[str | None, Mapping[str, Any]] = {None: receiver.receiver_tensors, **receiver.receiver_tensors_alternatives}
-    for receiver_name, tensors in receivers.items():
+    receivers = [(None, receiver.receiver_tensors), *receiver.receiver_tensors_alternatives.items()]
+    for receiver_name, tensors in receivers:
         inputs = {key: source.tensor_info(tensor) for key, tensor in tensors.items()}
         for output_name, output in outputs.items():
             name = output_name if receiver_name is None else f"{receiver_name}:{output_name}"

@@ -60,7 +60,7 @@ def test_saved_model_cli_shows_and_runs_it(exported, held_out):
     assert "signature_def['serving_default']" in text
     assert "inputs['item_id'] tensor_info:" in text
     assert "Method name is: tensorflow/serving/predict" in text
-    outputs = saved_model_cli.run(exported, "serving_default", {key: held_out[key] for key in INPUTS})
+    _, outputs = saved_model_cli.run(exported, "serving_default", {key: held_out[key] for key in INPUTS})
     for key in OUTPUTS:
         np.testing.assert_allclose(outputs[key], held_out[key], rtol=0, atol=TOLERANCE)
 

@@ -8,12 +8,11 @@ import threading
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mexport_pb._proto import tensor_pb2
 from mexport_pb.bundle import BundleReader, BundleWriter, TensorSlice, merge_bundles, parse_shape_and_slice
-from mexport_pb.errors import InvalidArgumentError, MismatchError, MissingVariableError
+from mexport_pb.errors import BundleError, InvalidArgumentError, MismatchError, MissingVariableError
 
 MATRIX = np.arange(10, dtype=np.float32).reshape(5, 2)
 
@@ -113,7 +112,7 @@ def test_folder_that_is_not_utf8(tmp_path):
     BundleReader(os.fsdecode(os.path.join(folder, b"b"))).verify()
     with open(os.path.join(folder, b"b.index"), "r+b") as file:
         file.truncate(60)
-    with pytest.raises(Exception, match="wrong magic number"):
+    with pytest.raises(BundleError, match="wrong magic number"):
         BundleReader(os.fsdecode(os.path.join(folder, b"b")))
 
 

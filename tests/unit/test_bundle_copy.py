@@ -123,8 +123,9 @@ def test_parts_written_otherwise_but_the_same_are_copied_as_bytes(source, tmp_pa
 
 
 COPY = """if True:
-    import resource, sys
+    import sys
     from mexport_pb.bundle import *
+    from tests.support.memory import peak_rss
     source, target, how, size = *sys.argv[1:4], int(sys.argv[4])
     rows = size // 4096
     halves = [[BundleItem("v", f"{rows} 1024 {i * rows // 64},{rows // 64}:0,1024")] for i in range(64)]
@@ -135,10 +136,11 @@ COPY = """if True:
         BundleReader(source).verify()
     else:
         copy_to_shards(source, target, {"rows": halves, "columns": columns}[how])
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(peak_rss())
 """
 
 
+@pytest.mark.skipif("MEXPORT_SANITIZED" in os.environ, reason="a sanitizer has its own memory")
 @pytest.mark.parametrize("how", ["copy", "verify", "rows", "columns"])
 def test_memory_stays_flat(tmp_path, how):
     """A tensor of 512 MiB (a quarter of it where each byte is read 64 times), well under 150 MB."""
@@ -154,4 +156,4 @@ def test_memory_stays_flat(tmp_path, how):
     for path in tmp_path.glob("*.data-*"):
         path.unlink()
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) * MIB < 150_000_000, f"peak of {done.stdout.strip()} MiB"
+    assert int(done.stdout) < 150_000_000

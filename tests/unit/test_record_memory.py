@@ -20,18 +20,17 @@ ALLOWED = 32 * MIB
 def peak_growth(code, *arguments):
     """Run `code` in a fresh process; return how many bytes its peak of resident memory rose within its `work`."""
     script = """
-        import resource, sys
+        import sys
         import numpy as np
         import cramjam, zlib
         from mexport_pb import _core
         from mexport_pb.errors import *
         from mexport_pb.record import *
         {code}
-        def peak():
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        before = peak()
+        from tests.support.memory import peak_rss
+        before = peak_rss()
         work(*sys.argv[1:])
-        print(peak() - before)
+        print(peak_rss() - before)
     """
     script = textwrap.dedent(script).replace("{code}", textwrap.dedent(code))
     done = subprocess.run(
