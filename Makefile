@@ -24,11 +24,13 @@ help: ## show the targets
 
 setup: $(VENV)/.stamp ## make the virtual environment
 
-$(VENV)/.stamp: pyproject.toml
+$(VENV)/.stamp: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
 	$(REQUIREMENTS) > $(VENV)/requirements.txt
 	$(PY) -m pip install --quiet --group dev --requirement $(VENV)/requirements.txt
+	@# The source tree itself is the installed package; build adds the compiled parts to it.
+	$(PY) -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'mexport_pb.pth').write_text('$(CURDIR)\n')"
 	@touch $@
 
 build: setup ## compile proto/ and cpp/ into the source tree
@@ -57,8 +59,9 @@ lint: setup ## ruff and clang-format
 	@$(BIN)/ruff format --check .
 	@$(BIN)/clang-format --dry-run --Werror $(CPP_SOURCES)
 
-types: build ## mypy --strict
-	@$(BIN)/mypy -p mexport_pb
+types: build ## mypy --strict; do the stubs of _core fit the module?
+	@$(BIN)/mypy -p mexport_pb -p demo
+	@$(PY) -m mypy.stubtest mexport_pb._core --mypy-config-file pyproject.toml --allowlist scripts/stubtest_allowlist.txt
 
 generated: build ## are the generated files what their sources make?
 	@$(PY) scripts/generate_op_defs.py --check

@@ -12,6 +12,8 @@ from demo.params import EMBEDDING_DIM, HIDDEN, ITEM_FEATURES, TABLE, USER_FEATUR
 
 __all__ = ["make_model_fn", "serving_input_receiver_fn"]
 
+_WIDTH = USER_FEATURES + ITEM_FEATURES + EMBEDDING_DIM
+
 
 def serving_input_receiver_fn() -> mx.ServingInputReceiver:
     """Make the placeholders of a request."""
@@ -39,9 +41,9 @@ def make_model_fn(params: Params) -> Callable[..., mx.EstimatorSpec]:
             )
             parts.append(graph.gather(part, features["item_id"]))
         x = graph.concat(parts, 1, name="x0")
-        x = graph.relu(_dense(graph, "hidden_0", x, HIDDEN[0], kernel_resource=False, bias_resource=False))
-        x = graph.relu(_dense(graph, "hidden_1", x, HIDDEN[1], kernel_resource=True, bias_resource=True))
-        logits = _dense(graph, "output", x, 1, kernel_resource=True, bias_resource=False)
+        x = graph.relu(_dense(graph, "hidden_0", x, (_WIDTH, HIDDEN[0]), kernel_resource=False, bias_resource=False))
+        x = graph.relu(_dense(graph, "hidden_1", x, HIDDEN, kernel_resource=True, bias_resource=True))
+        logits = _dense(graph, "output", x, (HIDDEN[1], 1), kernel_resource=True, bias_resource=False)
         logits = graph.reshape(logits, [-1], name="logits")
         return mx.EstimatorSpec(mode, {"logits": logits, "score": graph.sigmoid(logits, name="score")})
 
@@ -49,9 +51,14 @@ def make_model_fn(params: Params) -> Callable[..., mx.EstimatorSpec]:
 
 
 def _dense(
-    graph: mx.GraphBuilder, name: str, x: mx.Tensor, units: int, *, kernel_resource: bool, bias_resource: bool
+    graph: mx.GraphBuilder,
+    name: str,
+    x: mx.Tensor,
+    shape: tuple[int, int],
+    *,
+    kernel_resource: bool,
+    bias_resource: bool,
 ) -> mx.Tensor:
-    width = x.shape[-1]
-    kernel = graph.variable(f"{name}/kernel", [width, units], use_resource=kernel_resource)
-    bias = graph.variable(f"{name}/bias", [units], use_resource=bias_resource)
+    kernel = graph.variable(f"{name}/kernel", shape, use_resource=kernel_resource)
+    bias = graph.variable(f"{name}/bias", shape[1:], use_resource=bias_resource)
     return graph.bias_add(graph.matmul(x, kernel), bias)

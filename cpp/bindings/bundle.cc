@@ -1,5 +1,6 @@
 // Sorted tables, slice keys and data files for mexport_pb/bundle. Paths and names come as bytes, work runs without the
 // GIL.
+#include <pybind11/native_enum.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -155,10 +156,11 @@ void RegisterBundle(py::module_& module) {
   module.def("encode_slice_key", &EncodeKey, py::arg("name"), py::arg("extents"));
   module.def("decode_slice_key", &DecodeKey, py::arg("key"));
 
-  py::enum_<TensorLayout>(module, "TensorLayout")
+  py::native_enum<TensorLayout>(module, "TensorLayout", "enum.Enum")
       .value("FIXED", TensorLayout::kFixed)
       .value("STRINGS", TensorLayout::kStrings)
-      .value("VARIANTS", TensorLayout::kVariants);
+      .value("VARIANTS", TensorLayout::kVariants)
+      .finalize();
 
   py::class_<TensorPlace>(module, "TensorPlace")
       .def(py::init([](TensorLayout layout, std::uint64_t offset, std::uint64_t size, std::uint64_t elements,

@@ -263,6 +263,10 @@ class ArrayOps(GraphCore):
             raise InvalidArgumentError("where: want both x and y, or neither")
         return self.op("SelectV2", [condition, x, y], name=name).output
 
+    def select(self, condition: TensorLike, x: TensorLike, y: TensorLike, name: str | None = None) -> Tensor:
+        """Return ``x`` where the condition holds, else ``y``, of one shape (``tf.compat.v1.where``)."""
+        return self.op("Select", [condition, x, y], name=name).output
+
     def argmax(
         self, x: TensorLike, axis: int = 0, output_type: dtypes.DTypeLike = DT_INT64, name: str | None = None
     ) -> Tensor:

@@ -224,7 +224,7 @@ def _walk(
         for entry in node.input:
             if node_of(entry) not in index.nodes:
                 raise InvalidArgumentError(f"node {name!r}: its input {entry!r} is not in the graph")
-            waiting.append((entry[1:], _CONTROL) if entry.startswith("^") else split_tensor_name(entry))
+            waiting.append((node_of(entry), _CONTROL) if entry.startswith("^") else split_tensor_name(entry))
     return found
 
 
@@ -323,7 +323,9 @@ def _drop_colocations(node: NodeDef, present: Collection[str]) -> None:
     if "_class" not in node.attr:
         return
     groups = node.attr["_class"].list.s
-    left = [group for group in groups if not group.startswith(b"loc:@") or group[5:].decode() in present]
+    left = [
+        group for group in groups if not group.startswith(b"loc:@") or group[5:].decode(errors="replace") in present
+    ]
     if not left:
         del node.attr["_class"]
     elif len(left) != len(groups):

@@ -28,7 +28,7 @@ __all__ = [
 # Constants that say something about shapes are short; longer ones are data.
 _MAX_CONSTANT: Final = 256
 # How far a shape is followed through the nodes that compute it.
-_MAX_DEPTH: Final = 32
+_MAX_DEPTH: Final = 8
 
 
 def broadcast(left: Shape, right: Shape) -> Shape:

@@ -27,7 +27,7 @@ class SliceSpec:
 
     def __post_init__(self) -> None:
         if not len(self.full_shape) == len(self.offset) == len(self.shape):
-            raise InvalidArgumentError(f"slice: got {self}, want equal ranks")
+            raise InvalidArgumentError(f"slice: got {self!r}, want equal ranks")
         for full, begin, size in zip(self.full_shape, self.offset, self.shape, strict=True):
             if not 0 <= begin <= begin + size <= full:
                 raise InvalidArgumentError(f"slice: got {self}, want a part within the full shape")

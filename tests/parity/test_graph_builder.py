@@ -270,7 +270,16 @@ def _tf_arithmetic():
     tf.equal(x, 1.0), tf.not_equal(x, 1.0), tf.greater(x, 0.0), tf.greater_equal(x, y), tf.less(x, 0.0)
     c = tf.less_equal(x, 0.0)
     tf.logical_and(c, c), tf.logical_or(c, c), tf.logical_not(c)
-    tf.where(c, x, 0.0), tf.where(c), tf.add_n([x, x]), tf.nn.relu(x), tf.sigmoid(x), tf.tanh(x), tf.nn.softmax(x)
+    (
+        tf1.where(c, x, x),
+        tf.where(c, x, 0.0),
+        tf.where(c),
+        tf.add_n([x, x]),
+        tf.nn.relu(x),
+        tf.sigmoid(x),
+        tf.tanh(x),
+        tf.nn.softmax(x),
+    )
     tf.nn.l2_loss(x), tf.nn.l2_normalize(x, 1), tf.nn.bias_add(x, [1.0, 2.0, 3.0, 4.0])
     s = tf1.placeholder(tf.string, [None], name="s")
     s + "a", tf.strings.join(["a", s, "b"], separator="-"), tf.strings.to_hash_bucket_fast(s, 10)
@@ -289,7 +298,7 @@ def _(g):
     g.equal(x, 1.0), g.not_equal(x, 1.0), g.greater(x, 0.0), g.greater_equal(x, y), g.less(x, 0.0)
     c = g.less_equal(x, 0.0)
     g.logical_and(c, c), g.logical_or(c, c), g.logical_not(c)
-    g.where(c, x, 0.0), g.where(c), g.add_n([x, x]), g.relu(x), g.sigmoid(x), g.tanh(x), g.softmax(x)
+    g.select(c, x, x), g.where(c, x, 0.0), g.where(c), g.add_n([x, x]), g.relu(x), g.sigmoid(x), g.tanh(x), g.softmax(x)
     g.l2_loss(x), g.l2_normalize(x, 1), g.bias_add(x, [1.0, 2.0, 3.0, 4.0])
     s = g.placeholder("string", [None], name="s")
     s + "a", g.string_join(["a", s, "b"], separator="-"), g.string_to_hash_bucket_fast(s, 10)
