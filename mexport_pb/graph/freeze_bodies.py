@@ -96,7 +96,7 @@ class FunctionBody(Body):
         """Let all that take an output of a node call it by its new name."""
         for use in self.uses.get(name, ()):
             use.node.input[use.index] = _renamed(use.node.input[use.index], old, new)
-        for key, entry in self.function.ret.items():
+        for key, entry in list(self.function.ret.items()):
             if node_of(entry) == name:
                 self.function.ret[key] = _renamed(entry, old, new)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from mexport_pb._proto.graph_pb2 import FunctionDef, FunctionDefLibrary, GraphDef, NodeDef
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.freeze_bodies import FunctionBody
-from mexport_pb.graph.functions import called_functions, keep_functions
+from mexport_pb.graph.functions import called_functions
 
 __all__ = ["FrozenFunctions"]
 
@@ -64,19 +64,21 @@ class FrozenFunctions:
                 for function in [value.func] if value.HasField("func") else value.list.func:
                     if function.name in self._bodies:
                         function.name = self._new_names[function.name]
-        self._keep_originals(graph_def)
+        self._keep_originals(graph_def.node)
 
-    def _keep_originals(self, graph_def: GraphDef) -> None:
-        """Put back functions that some node calls without a variable, by their old names."""
+    def _keep_originals(self, nodes: Iterable[NodeDef]) -> None:
+        """Put back functions that others call without a variable, by their old names."""
         missing = dict(self._originals)
-        while missing:
-            reachable = keep_functions(self._library, graph_def.node).function
-            nodes = [*graph_def.node, *(node for function in reachable for node in function.node_def)]
-            called = {name for node in nodes for name in called_functions(node)}
+        waiting = [*nodes, *_nodes_of(self._library.function)]
+        while waiting and missing:
+            called = {name for node in waiting for name in called_functions(node)}
             found = [missing.pop(name) for name in sorted(called & missing.keys())]
-            if not found:
-                return
             self._library.function.extend(found)
+            waiting = _nodes_of(found)
+
+
+def _nodes_of(functions: Iterable[FunctionDef]) -> list[NodeDef]:
+    return [node for function in functions for node in function.node_def]
 
 
 def _frozen_names(names: list[str]) -> dict[str, str]:
