@@ -13,11 +13,9 @@ import mexport_pb as mx
 from mexport_pb._proto.graph_pb2 import GraphDef
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.errors import UnsupportedError
-from mexport_pb.export.context import ExportContext
 from mexport_pb.runtime import TensorFlowSource
 from tests.support import cpp_loader, openvino_loader, python_loader
 from tests.support.freeze_graphs import GRAPHS, UNFREEZABLE, UNLOADABLE
-from tests.support.loading import LoadError
 
 pytestmark = pytest.mark.tensorflow
 tf1 = tf.compat.v1
@@ -240,3 +238,110 @@ def test_other_readers(name, loader, tmp_path):
     path = mx.write_saved_model(mx.freeze(made.meta, made.prefix), tmp_path / "model")
     with loader.load(path) as model:
         assert_answers(model.run("serving_default", made.feeds), made.answers)
+
+
+class DenseExporter(mx.BaseExporter):
+    """Exports one graph frozen, as a distributed export does with its dense parts."""
+
+    def export_saved_model(self, serving_input_receiver_fn, checkpoint_path=None, global_step=None):
+        context = mx.ExportContext(source=self._source)
+        graph = self._source.new_graph()
+        with mx.enter_export_mode(mx.ExportMode.STANDALONE, context), self._export_environment():
+            self._run_model_fn(graph, context, serving_input_receiver_fn)
+        checkpoint = self._find_checkpoint(checkpoint_path)
+        return self._export_frozen_saved_model_from_graph(
+            graph, checkpoint, self._export_dir_base, export_ctx=context, global_step=global_step
+        )
+
+
+def model_fn(features):
+    x = features["x"]
+    with tf.device("/device:CPU:0"):
+        w = tf1.get_variable("w", [4, 3], use_resource=True, initializer=tf1.random_normal_initializer(seed=1))
+    r = tf1.get_variable("r", [3], use_resource=False, initializer=tf1.random_normal_initializer(seed=2))
+    table = tf1.get_variable("table", [9, 3], use_resource=True, initializer=tf1.random_normal_initializer(seed=3))
+    y = tf.identity(tf.matmul(x, w) + r + tf.reduce_sum(tf1.nn.embedding_lookup(table, features["ids"]), 0), name="y")
+    return mx.EstimatorSpec(mx.ModeKeys.PREDICT, predictions={"y": y})
+
+
+def receiver_fn():
+    inputs = {
+        "x": tf1.placeholder(tf.float32, [None, 4], name="x"),
+        "ids": tf1.placeholder(tf.int64, [None], name="ids"),
+    }
+    return mx.ServingInputReceiver(inputs, inputs)
+
+
+def write_as_upstream(checkpoint, export_dir):
+    """Freeze by a session, import the graph into a new one, and add the global step there."""
+    with tf.Graph().as_default() as graph, tf1.Session() as session:
+        inputs = receiver_fn().receiver_tensors
+        outputs = model_fn(inputs).predictions
+        tf1.train.Saver().restore(session, checkpoint)
+        frozen = tf1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), ["ids", "x", "y"])
+        devices = {node.name: node.device for node in graph.as_graph_def().node}
+        signature = tf1.saved_model.build_signature_def(
+            {key: tf1.saved_model.build_tensor_info(tensor) for key, tensor in inputs.items()},
+            {key: tf1.saved_model.build_tensor_info(tensor) for key, tensor in outputs.items()},
+            tf1.saved_model.signature_constants.PREDICT_METHOD_NAME,
+        )
+    for node in frozen.node:
+        node.device = devices.get(node.name, "")
+    with tf.Graph().as_default(), tf1.Session() as session:
+        tf.import_graph_def(frozen, name="")
+        tf1.train.get_or_create_global_step()
+        saver = tf1.train.Saver(sharded=True)
+        saver.restore(session, checkpoint)
+        builder = tf1.saved_model.Builder(str(export_dir))
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            {"serving_default": signature},
+            main_op=tf.no_op(name="init"),
+            saver=saver,
+            strip_default_attrs=True,
+        )
+        builder.save()
+    return mx.read_saved_model(export_dir / "saved_model.pb").meta_graphs[0]
+
+
+def nodes_without_shapes(graph_def):
+    for node in graph_def.node:
+        node.attr.pop("_output_shapes", None)
+    return {node.name: node for node in graph_def.node}
+
+
+def test_exporter_equals_upstream(tmp_path):
+    with tf.Graph().as_default(), tf1.Session() as session:
+        inputs = receiver_fn().receiver_tensors
+        outputs = model_fn(inputs).predictions
+        step = tf1.train.get_or_create_global_step()
+        session.run(tf1.global_variables_initializer())
+        session.run(step.assign_add(5))
+        feeds = {"x": np.ones([2, 4], np.float32), "ids": np.array([1, 7])}
+        answers = session.run(outputs, {inputs[key]: value for key, value in feeds.items()})
+        checkpoint = tf1.train.Saver().save(session, str(tmp_path / "model.ckpt"), step, write_meta_graph=False)
+    want = write_as_upstream(checkpoint, tmp_path / "upstream")
+    exporter = DenseExporter(
+        model_fn,
+        tmp_path,
+        tmp_path / "base",
+        source=TensorFlowSource(),
+        validate="restore",
+        global_step_as_timestamp=True,
+    )
+    path = exporter.export_saved_model(receiver_fn)
+    assert path == os.fsencode(tmp_path / "base" / "5")
+    with python_loader.load(os.fsdecode(path)) as model:
+        assert_answers(model.run("serving_default", feeds), answers)
+        assert model.session.run("global_step/Read/ReadVariableOp:0") == 5
+    got = mx.read_saved_model(os.fsdecode(path)).meta_graphs[0]
+    # TensorFlow's import sorts the nodes, and finds the shapes anew that freezing took from them.
+    assert nodes_without_shapes(got.graph_def) == nodes_without_shapes(want.graph_def)
+    assert got.saver_def == want.saver_def
+    assert got.signature_def == want.signature_def
+    assert got.collection_def == want.collection_def
+    assert got.meta_info_def == want.meta_info_def
+    for name in ("variables.index", "variables.data-00000-of-00001"):
+        ours, theirs = (folder / "variables" / name for folder in (tmp_path / "base" / "5", tmp_path / "upstream"))
+        assert ours.read_bytes() == theirs.read_bytes()
