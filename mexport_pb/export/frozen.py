@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SignatureDef
 from mexport_pb.export.checkpoint import GLOBAL_STEP
 from mexport_pb.export.writer import Path_

@@ -136,13 +136,14 @@ class _Conversion:
             self._gathers.setdefault(node.name, node)
         if use.index or value.kind != "resource" or node.op != "ResourceGather":
             return
+        inputs = _two_inputs(node)
         indices = _attr(node, "Tindices")
         batch_dims = node.attr["batch_dims"].i if "batch_dims" in node.attr else 0
         axis = body.unique(f"{node.name}/axis")
         attrs = {"Tparams": _attr(node, "dtype"), "Tindices": indices, "Taxis": indices, **_colocation(node)}
         if batch_dims:
             attrs["batch_dims"] = AttrValue(i=batch_dims)
-        _renew(node, "GatherV2", attrs, [*node.input[:2], axis if body is self._graph else f"{axis}:output:0"])
+        _renew(node, "GatherV2", attrs, [*inputs, axis if body is self._graph else f"{axis}:output:0"])
         if body is not self._graph:
             self._add_axis(body, node)
 
@@ -163,7 +164,7 @@ class _Conversion:
         if use.index or value.kind != "resource" or node.op != "ResourceGatherNd":
             return
         attrs = {"Tparams": _attr(node, "dtype"), "Tindices": _attr(node, "Tindices"), **_colocation(node)}
-        _renew(node, "GatherNd", attrs, node.input[:2])
+        _renew(node, "GatherNd", attrs, _two_inputs(node))
 
     def _pass(self, body: Body, use: Use, value: _Value) -> None:
         if use.index:
@@ -236,6 +237,12 @@ def _renew(node: NodeDef, op: str, attrs: Mapping[str, AttrValue], inputs: Itera
     """Make a node another one of the same name and device. Control inputs and other attributes go."""
     renewed = NodeDef(name=node.name, op=op, input=list(inputs), device=node.device, attr=dict(attrs))
     node.CopyFrom(renewed)
+
+
+def _two_inputs(node: NodeDef) -> list[str]:
+    if len(node.input) < 2 or node.input[1].startswith("^"):
+        raise InvalidArgumentError(f"node {node.name!r} ({node.op}): got {len(node.input)} inputs, want 2")
+    return node.input[:2]
 
 
 def _attr(node: NodeDef, name: str) -> AttrValue:
