@@ -82,6 +82,7 @@ if TYPE_CHECKING:
         clear_devices as clear_devices,
         get_default_graph as get_default_graph,
         prune_to_signatures as prune_to_signatures,
+        set_main_op as set_main_op,
         strip_default_attrs as strip_default_attrs,
     )
     from mexport_pb.messages import (
@@ -188,6 +189,7 @@ _ROOMS = {
         "clear_devices",
         "get_default_graph",
         "prune_to_signatures",
+        "set_main_op",
         "strip_default_attrs",
     ),
     "messages": (
