@@ -208,3 +208,20 @@ def _write_keras_model(path: Path) -> None:
     h = keras.layers.GlobalAveragePooling2D()(h)
     outputs = keras.layers.Dense(2, activation="softmax")(h)
     keras.Model(inputs, outputs).export(str(path), format="tf_saved_model", verbose=False)
+
+
+@entry(strip_default_attrs=True)
+def rare_operations_in_branches(work: Path) -> Model:
+    """Operations that only bodies and branches have, so that no op list names them, with default attributes."""
+    x = placeholder(shape=(1, 4, 4, 1))
+    with _control_flow(2):
+        y = tf.cond(
+            tf.reduce_sum(x) > 0,
+            lambda: (
+                tf.image.resize(x, [8, 8], "bicubic")
+                + tf.reduce_sum(tf.image.extract_patches(x, [1, 2, 2, 1], [1, 1, 1, 1], [1, 1, 1, 1], "SAME"))
+            ),
+            lambda: tf.nn.conv2d_transpose(x, tf.ones([2, 2, 1, 1]), [1, 8, 8, 1], 2),
+        )
+        y = tf.while_loop(lambda v: tf.reduce_sum(v) < 3, lambda v: v + tf.math.betainc(1.0, 2.0, tf.nn.lrn(v)), [y])[0]
+    return dense(x, tf.identity(y, name="y"))
