@@ -18,6 +18,7 @@ from mexport_pb._proto import graph_pb2
 
 TARGET = Path(__file__).resolve().parent.parent / "mexport_pb" / "graph" / "op_defs.pbtxt"
 
+
 def registered_ops() -> graph_pb2.OpList:
     """Return the signatures of all ops that TensorFlow knows after its import, sorted by name."""
     from tensorflow.python.client import pywrap_tf_session

@@ -4,8 +4,7 @@
 from tests.corpus import variables, functions, texts, graph_collections  # noqa: F401, I001
 from tests.corpus.compare import Comparison, FileResult, compare_trees, tree
 from tests.corpus.model import ENTRIES, Entry
-from tests.corpus.run import compare_builder, compare_exporter
-from tests.corpus.session import repeatable_names
+from tests.corpus.run import Inputs, compare_builder, compare_exporter, save_with_builder
 
 RUNS = {"builder": compare_builder, "exporter": compare_exporter}
 """The two comparisons."""
@@ -16,9 +15,10 @@ __all__ = [
     "Comparison",
     "Entry",
     "FileResult",
+    "Inputs",
     "compare_builder",
     "compare_exporter",
     "compare_trees",
-    "repeatable_names",
+    "save_with_builder",
     "tree",
 ]

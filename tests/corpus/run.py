@@ -3,33 +3,55 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 import mexport_pb as mx
+from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.runtime import TensorFlowSource
 from tests.corpus.compare import Comparison, compare_trees
 from tests.corpus.model import Entry, Model, Signature
 from tests.corpus.session import new_graph, new_session, repeatable_names
 
-__all__ = ["compare_builder", "compare_exporter"]
+__all__ = ["Inputs", "compare_builder", "compare_exporter", "save_with_builder"]
 
 _v1 = tf.compat.v1
 _DEFAULT = "serving_default"
 _STEP = 7
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What :func:`mexport_pb.write_saved_model` needs to write what the Builder wrote.
+
+    Attributes:
+        meta_graphs: The graphs as they were before the Builder added to them, with signatures, tags and main op.
+        checkpoint: Prefix of a checkpoint that a session wrote; None for graphs without variables.
+        options: Keyword arguments.
+    """
+
+    meta_graphs: list[MetaGraphDef]
+    checkpoint: Path | None
+    options: dict[str, bool]
+
+
 def compare_builder(entry: Entry, work: Path) -> Comparison:
     """``tf.compat.v1.saved_model.Builder`` against :func:`mexport_pb.write_saved_model`.
-
-    The Builder saves a live graph. We get the graph's MetaGraphDef as it was before, and a checkpoint of the session.
 
     Args:
         entry: The graph.
         work: A folder for files of the graph, checkpoint and exports; the exports are ``builder`` and ``ours``.
     """
+    inputs = save_with_builder(entry, work)
+    mx.write_saved_model(inputs.meta_graphs, work / "ours", inputs.checkpoint, **inputs.options)
+    return compare_trees(work / "builder", work / "ours")
+
+
+def save_with_builder(entry: Entry, work: Path) -> Inputs:
+    """Lets the Builder save an entry's graph into the folder ``builder``, and returns what we need for the same."""
     files = _folder(work / "files")
     with new_graph(entry.name) as graph:
         model = entry.build(files)
@@ -71,13 +93,7 @@ def compare_builder(entry: Entry, work: Path) -> Comparison:
 
     for meta_graph, tags in zip(ours, (entry.tags, entry.second_tags), strict=False):
         meta_graph.meta_info_def.tags.extend(tags)
-    mx.write_saved_model(
-        ours,
-        work / "ours",
-        checkpoint if _has_variables(graph) else None,
-        **options,
-    )
-    return compare_trees(work / "builder", work / "ours")
+    return Inputs(ours, checkpoint if _has_variables(graph) else None, options)
 
 
 def compare_exporter(entry: Entry, work: Path) -> Comparison:

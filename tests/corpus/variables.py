@@ -388,8 +388,8 @@ def two_meta_graphs_of_one_asset(work: Path) -> Model:
 
 
 @entry(strip_default_attrs=True)
-def large_index(work: Path) -> Model:
-    """So many names that the index has several blocks, and values that do not fit into one buffer."""
+def many_keys(work: Path) -> Model:
+    """Many keys that begin alike, and values that do not fit into one buffer."""
     for i in range(150):
         var(f"a_rather_long_scope_of_names_{i % 7}/variable_number_{i}", ())
     var("large", (300, 1000), initializer=_seeded())

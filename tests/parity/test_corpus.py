@@ -86,7 +86,7 @@ def test_a_difference_is_found(tmp_path):
         "keras_model",
         "index_tables",
         "beyond_ascii",
-        "large_index",
+        "many_keys",
     ],
 )
 def test_what_tensorflow_loads_it_saves_again(name, tmp_path):
