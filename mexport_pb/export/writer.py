@@ -16,20 +16,22 @@ from google.protobuf.message import Message
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SavedModel
 from mexport_pb.bundle import copy_to_shards
 from mexport_pb.check import check_meta_graph, check_saved_model_message
-from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.errors import InvalidArgumentError, MismatchError, UnsupportedError
 from mexport_pb.export.assets import check_extra_files, copy_files, resolve_assets
 from mexport_pb.export.checkpoint import GLOBAL_STEP
 from mexport_pb.export.publish import staged_directory
-from mexport_pb.export.validate import validate_staged
+from mexport_pb.export.validate import check_validation, validate_staged
 from mexport_pb.export.variables import VariablePlan, plan_variables
 from mexport_pb.export.version import timestamped_directory
 from mexport_pb.graph import add_saver, clear_devices, has_variables, strip_default_attrs
+from mexport_pb.graph.main_op import main_op_keys
 from mexport_pb.messages import SERVING_TAG, make_saved_model, serialize, to_message, to_text
 from mexport_pb.messages.constants import (
     ASSETS_DIRECTORY,
     ASSETS_EXTRA_DIRECTORY,
     SAVED_MODEL_PB,
     SAVED_MODEL_PBTXT,
+    TABLE_INITIALIZERS_COLLECTION,
     VARIABLES_DIRECTORY,
     VARIABLES_PREFIX,
 )
@@ -41,6 +43,9 @@ __all__ = [
 ]
 
 Path_: TypeAlias = str | os.PathLike[str]
+TABLE_COLLECTIONS = ("monolith_hash_tables", "monolith_multi_hash_tables")
+TABLE_OPS = frozenset({"MonolithHashTable", "CreateMonolithMultiHashTable", "ReadMonolithMultiHashTable"})
+
 Validation: TypeAlias = Literal["structure", "restore"]
 
 
@@ -85,7 +90,8 @@ def write_saved_model(
         variables: Prefix of the checkpoint with the values of all variables; None for graphs without variables.
         tags: Tags of a single graph that has none of its own; ``{"serve"}`` if it has none either way.
         assets: Sources, by file name under ``assets/``, of the AssetFileDefs that the graphs have already. Those of
-            the collection ``asset_filepaths`` need none: the graph holds their paths.
+            the collection ``asset_filepaths`` need none: the graph holds their paths; a source by file name, or by
+            tensor name ("asset:0"), takes such a path's place.
         assets_extra: Sources by path relative to ``assets.extra/``.
         clear_devices: Whether nodes lose their devices. The saver's shards are those of the devices that they had.
         strip_default_attrs: Whether attributes that have their default value are left out.
@@ -106,8 +112,10 @@ def write_saved_model(
         DataError: The checkpoint is damaged; checksums are verified on the way.
         VersionExistsError: ``export_dir`` is there already; it was not touched.
         ValidationError: The staged model failed its check.
+        UnsupportedError: A graph has embedding hash tables.
         OSError: The disk is full, a folder not writable, and the like. In every case nothing is left behind.
     """
+    check_validation(validate)
     plan = _make_plan(
         meta_graph,
         variables,
@@ -119,6 +127,8 @@ def write_saved_model(
         global_step=global_step,
         as_text=as_text,
     )
+    if timestamped and not Path(export_dir).name.isdecimal():
+        raise InvalidArgumentError(f"{os.fspath(export_dir)}: got timestamped=True, want a name that is a unix second")
     next_target = partial(timestamped_directory, Path(export_dir).parent) if timestamped else None
     with staged_directory(export_dir, next_target=next_target) as staged:
         _emit(plan, staged.path)
@@ -142,16 +152,21 @@ def _make_plan(
     if not given:
         raise InvalidArgumentError("got no meta graph, want at least one")
     graphs = [to_message(graph, MetaGraphDef) for graph in given]
+    if isinstance(tags, str):
+        raise InvalidArgumentError(f"tags: got the string {tags!r}, want a list of strings")
     if tags is not None and (len(graphs) > 1 or graphs[0].meta_info_def.tags):
         raise InvalidArgumentError("tags are for a single meta graph without tags of its own")
     files: dict[str, str] = {}
+    used_assets: set[str] = set()
     for index, graph in enumerate(graphs):
+        _refuse_unserved(graph)
         if not graph.meta_info_def.tags:
             graph.meta_info_def.tags.extend(tags or [SERVING_TAG])
         if checkpoint is not None and not graph.HasField("saver_def"):
             graph = add_saver(graph)  # noqa: PLW2901
         resolved = resolve_assets(graph, assets)
         _add_sources(files, resolved.files)
+        used_assets |= resolved.used
         graph = resolved.meta_graph  # noqa: PLW2901
         # Only now: devices decide the saver's shards, and the saver's nodes have default attributes too.
         if clear_nodes:
@@ -160,6 +175,8 @@ def _make_plan(
             graph = strip_default_attrs(graph)  # noqa: PLW2901
         check_meta_graph(graph)
         graphs[index] = graph
+    for name in sorted(set(assets or {}) - used_assets):
+        raise MismatchError(f"a file was given for the asset {name!r}, which the graph does not have")
     saved_model = make_saved_model(graphs)
     check_saved_model_message(saved_model)
     plan = None
@@ -176,6 +193,22 @@ def _add_sources(files: dict[str, str], more: Mapping[str, str]) -> None:
         known = files.setdefault(name, source)
         if known != source and not filecmp.cmp(known, source, shallow=False):
             raise InvalidArgumentError(f"two graphs name different sources for the asset {name!r}: {known}, {source}")
+
+
+def _refuse_unserved(graph: MetaGraphDef) -> None:
+    """Refuses graphs that would load and then fail at the first request, for want of what is not exported yet."""
+    tables = [name for name in TABLE_COLLECTIONS if name in graph.collection_def]
+    tables += sorted({node.op for node in graph.graph_def.node if node.op in TABLE_OPS})
+    if tables:
+        raise UnsupportedError(
+            f"the graph has embedding hash tables ({tables[0]!r}); this version exports dense variables only"
+        )
+    has_tables = TABLE_INITIALIZERS_COLLECTION in graph.collection_def
+    if has_tables and not main_op_keys(graph):
+        raise InvalidArgumentError(
+            f"the graph has lookup tables (collection {TABLE_INITIALIZERS_COLLECTION!r}) and no main op to fill them: "
+            "pass it through add_main_op"
+        )
 
 
 def _refuse_variables(graphs: Iterable[MetaGraphDef]) -> None:

@@ -22,7 +22,7 @@ from mexport_pb.messages.constants import (
     TABLE_INITIALIZERS_COLLECTION,
 )
 
-__all__ = ["add_main_op", "set_main_op", "table_initializers"]
+__all__ = ["add_main_op", "main_op_keys", "set_main_op", "table_initializers"]
 
 _GROUP = "group_deps"
 
@@ -48,7 +48,7 @@ def add_main_op(meta_graph: Message, operations: Iterable[str] = (), *, name: st
     """
     copy = to_message(meta_graph, MetaGraphDef)
     wanted = list(operations)
-    if present := _main_op_keys(copy):
+    if present := main_op_keys(copy):
         if wanted:
             raise InvalidArgumentError(f"the graph has a main op already ({present[0]!r})")
         return copy
@@ -75,14 +75,15 @@ def set_main_op(meta_graph: Message, operation: str) -> MetaGraphDef:
         InvalidArgumentError: the graph has a main op, or no such operation.
     """
     copy = to_message(meta_graph, MetaGraphDef)
-    if present := _main_op_keys(copy):
+    if present := main_op_keys(copy):
         raise InvalidArgumentError(f"the graph has a main op already ({present[0]!r})")
     node = NodeIndex(copy.graph_def.node).get(operation)
     copy.collection_def[MAIN_OP_COLLECTION].CopyFrom(make_node_list([node.name]))
     return copy
 
 
-def _main_op_keys(meta_graph: MetaGraphDef) -> list[str]:
+def main_op_keys(meta_graph: MetaGraphDef) -> list[str]:
+    """Return where the graph names a main op: collections, and the key of a signature."""
     collections = (MAIN_OP_COLLECTION, LEGACY_INIT_OP_COLLECTION)
     present = [key for key in collections if key in meta_graph.collection_def]
     return present + [INIT_OP_SIGNATURE] * (INIT_OP_SIGNATURE in meta_graph.signature_def)

@@ -76,8 +76,8 @@ def test_a_named_checkpoint_and_its_step_as_version(tmp_path, model_dir):
 
 def test_exports_in_the_same_second_do_not_collide(tmp_path, model_dir):
     same = exporter(model_dir, tmp_path / "models")
-    paths = {same.export_saved_model(receiver_fn) for _ in range(5)}
-    assert len(paths) == 5
+    paths = {same.export_saved_model(receiver_fn) for _ in range(2)}
+    assert len(paths) == 2
 
 
 def test_the_signature_that_pushers_call_is_there_and_empty(tmp_path, model_dir):
@@ -209,7 +209,7 @@ def test_a_failure_at_any_step_leaves_nothing(tmp_path, model_dir, monkeypatch, 
     monkeypatch.setattr(writer, step, fail)
     with pytest.raises(type(error)):
         exporter(model_dir, tmp_path / "models").export_saved_model(receiver_fn)
-    assert list((tmp_path / "models").iterdir()) == []
+    assert not (tmp_path / "models").exists()
 
 
 CHILD = textwrap.dedent("""
