@@ -29,6 +29,8 @@ __all__ = ["BaseExporter"]
 
 HASHTABLE_ASSIGN_SIGNATURE = "hashtable_assign"
 TABLE_COLLECTIONS = ("monolith_hash_tables", "monolith_multi_hash_tables")
+# TensorFlow's savers save what is in it; the objects are Python's and in no message.
+SAVEABLES_COLLECTION = "saveable_objects"
 _TF_CONFIG = "TF_CONFIG"
 
 
@@ -286,6 +288,11 @@ class BaseExporter(abc.ABC):
         # A saver needs a variable: the global step makes sure that there is one.
         with self._source.as_default(graph):
             self._source.create_global_step(graph)
+        if restore_vars and self._source.get_collection(graph, SAVEABLES_COLLECTION):
+            raise UnsupportedError(
+                f"the graph has objects to save that are no variables (collection {SAVEABLES_COLLECTION!r}), "
+                "such as mutable lookup tables; a MetaGraphDef does not hold them"
+            )
         signatures = build_signature_defs(context.signatures(graph), self._source)
         meta_graph = self._source.to_meta_graph(graph)
         if restore_hashtable:
@@ -297,7 +304,9 @@ class BaseExporter(abc.ABC):
             meta_graph.signature_def[name].CopyFrom(signature)
         if restore_vars:
             meta_graph = add_saver(meta_graph)
-        return _cleaned(add_main_op(meta_graph), clear_nodes, strip)
+        # Upstream groups the restores of tables, of which a dense model has none; without restores it makes a no-op.
+        meta_graph = add_main_op(meta_graph, name="group_deps" if restore_hashtable else "NoOp")
+        return _cleaned(meta_graph, clear_nodes, strip)
 
 
 def _cleaned(meta_graph: MetaGraphDef, clear_nodes: bool, strip: bool) -> MetaGraphDef:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from mexport_pb.export.publish import staged_directory
 from mexport_pb.export.validate import validate_staged
 from mexport_pb.export.variables import VariablePlan, plan_variables
 from mexport_pb.export.version import timestamped_directory
-from mexport_pb.graph import add_saver, has_variables
+from mexport_pb.graph import add_saver, clear_devices, has_variables, strip_default_attrs
 from mexport_pb.messages import SERVING_TAG, make_saved_model, serialize, to_message, to_text
 from mexport_pb.messages.constants import (
     ASSETS_DIRECTORY,
@@ -63,6 +64,8 @@ def write_saved_model(
     tags: Iterable[str] | None = None,
     assets: Mapping[str, Path_] | None = None,
     assets_extra: Mapping[str, Path_] | None = None,
+    clear_devices: bool = False,
+    strip_default_attrs: bool = False,
     global_step: int | None = None,
     as_text: bool = False,
     validate: Validation = "structure",
@@ -73,6 +76,9 @@ def write_saved_model(
     A graph that has variables and no saver gets one (:func:`mexport_pb.add_saver`). Values go from the checkpoint to
     the export as bytes; memory stays flat however large they are. Layout: docs/formats/saved_model.md.
 
+    For a graph as it was before ``tf.compat.v1.saved_model.Builder`` saved it, with the signatures, tags and options
+    that the Builder was given, the files are the Builder's byte for byte.
+
     Args:
         meta_graph: A MetaGraphDef, of this package or of TensorFlow, or several with different tags.
         export_dir: The directory to make. It must not exist; a server's ``<base>/<version>``.
@@ -81,6 +87,8 @@ def write_saved_model(
         assets: Sources, by file name under ``assets/``, of the AssetFileDefs that the graphs have already. Those of
             the collection ``asset_filepaths`` need none: the graph holds their paths.
         assets_extra: Sources by path relative to ``assets.extra/``.
+        clear_devices: Whether nodes lose their devices. The saver's shards are those of the devices that they had.
+        strip_default_attrs: Whether attributes that have their default value are left out.
         global_step: The value of the variable ``global_step`` where the checkpoint has none.
         as_text: Write ``saved_model.pbtxt`` in place of ``saved_model.pb``.
         validate: How the staged model is checked before it is published: ``"structure"`` looks at every message and
@@ -106,6 +114,8 @@ def write_saved_model(
         tags=tags,
         assets=assets,
         assets_extra=assets_extra,
+        clear_nodes=clear_devices,
+        strip=strip_default_attrs,
         global_step=global_step,
         as_text=as_text,
     )
@@ -123,6 +133,8 @@ def _make_plan(
     tags: Iterable[str] | None,
     assets: Mapping[str, Path_] | None,
     assets_extra: Mapping[str, Path_] | None,
+    clear_nodes: bool,
+    strip: bool,
     global_step: int | None,
     as_text: bool,
 ) -> _Plan:
@@ -140,8 +152,14 @@ def _make_plan(
             graph = add_saver(graph)  # noqa: PLW2901
         resolved = resolve_assets(graph, assets)
         _add_sources(files, resolved.files)
-        graphs[index] = resolved.meta_graph
-        check_meta_graph(graphs[index])
+        graph = resolved.meta_graph  # noqa: PLW2901
+        # Only now: devices decide the saver's shards, and the saver's nodes have default attributes too.
+        if clear_nodes:
+            graph = clear_devices(graph)  # noqa: PLW2901
+        if strip:
+            graph = strip_default_attrs(graph)  # noqa: PLW2901
+        check_meta_graph(graph)
+        graphs[index] = graph
     saved_model = make_saved_model(graphs)
     check_saved_model_message(saved_model)
     plan = None
@@ -155,10 +173,9 @@ def _make_plan(
 
 def _add_sources(files: dict[str, str], more: Mapping[str, str]) -> None:
     for name, source in more.items():
-        if files.setdefault(name, source) != source:
-            raise InvalidArgumentError(
-                f"two graphs name different sources for the asset {name!r}: {files[name]}, {source}"
-            )
+        known = files.setdefault(name, source)
+        if known != source and not filecmp.cmp(known, source, shallow=False):
+            raise InvalidArgumentError(f"two graphs name different sources for the asset {name!r}: {known}, {source}")
 
 
 def _refuse_variables(graphs: Iterable[MetaGraphDef]) -> None:

@@ -5,7 +5,7 @@ from mexport_pb.graph.checkpoint_match import check_match
 from mexport_pb.graph.default import get_default_graph, has_default_graph
 from mexport_pb.graph.freeze_graph import freeze
 from mexport_pb.graph.graph_variables import has_variables
-from mexport_pb.graph.main_op import add_main_op
+from mexport_pb.graph.main_op import add_main_op, set_main_op
 from mexport_pb.graph.op_defs import op_def
 from mexport_pb.graph.prune import prune_to_signatures
 from mexport_pb.graph.save_plan import SaveItem, SavePlan, save_plan
@@ -38,6 +38,7 @@ __all__ = [
     "op_list",
     "prune_to_signatures",
     "save_plan",
+    "set_main_op",
     "strip_default_attrs",
     "tensor_info_of",
 ]
