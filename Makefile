@@ -24,7 +24,7 @@ help: ## show the targets
 
 setup: $(VENV)/.stamp ## make the virtual environment
 
-$(VENV)/.stamp: pyproject.toml
+$(VENV)/.stamp: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
 	$(REQUIREMENTS) > $(VENV)/requirements.txt
@@ -61,7 +61,7 @@ lint: setup ## ruff and clang-format
 
 types: build ## mypy --strict; do the stubs of _core fit the module?
 	@$(BIN)/mypy -p mexport_pb -p demo
-	@$(PY) -m mypy.stubtest mexport_pb._core --allowlist scripts/stubtest_allowlist.txt
+	@$(PY) -m mypy.stubtest mexport_pb._core --mypy-config-file pyproject.toml --allowlist scripts/stubtest_allowlist.txt
 
 generated: build ## are the generated files what their sources make?
 	@$(PY) scripts/generate_op_defs.py --check

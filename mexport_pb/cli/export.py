@@ -53,6 +53,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--no-prune", action="store_true", help="also ship what the signatures do not need")
     parser.add_argument(
+        "--freeze", action="store_true", help="make constants of the variables, for small models (at most 2 GiB)"
+    )
+    parser.add_argument(
         "--keep-devices", action="store_true", help="leave the devices of the training job on the nodes"
     )
     parser.add_argument(
@@ -81,6 +84,7 @@ def _run(options: argparse.Namespace) -> int:
         target,
         signatures,
         prune=not options.no_prune,
+        freeze=options.freeze,
         tags=[tag for tag in options.tags.split(",") if tag],
         clear_devices=not options.keep_devices,
         strip_default_attrs=not options.keep_default_attrs,

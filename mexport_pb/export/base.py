@@ -15,6 +15,7 @@ from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.errors import InvalidArgumentError, UnsupportedError
 from mexport_pb.export.checkpoint import checkpoint_step, latest_checkpoint
 from mexport_pb.export.context import ExportContext
+from mexport_pb.export.frozen import frozen_meta_graph
 from mexport_pb.export.signatures import build_signature_defs, export_outputs_of, signatures_of
 from mexport_pb.export.source import Graph, GraphSource, ProtobufSource
 from mexport_pb.export.spec import EstimatorSpec, ModeKeys, ModelFn, ReceiverFn, RunConfig, ServingInputReceiver
@@ -184,8 +185,6 @@ class BaseExporter(abc.ABC):
         Raises:
             MexportError: As :func:`write_saved_model`.
         """
-        if (export_dir is None) == (export_dir_base is None):
-            raise InvalidArgumentError("want either export_dir or export_dir_base")
         meta_graph = self._serving_meta_graph(
             graph,
             export_ctx,
@@ -195,14 +194,7 @@ class BaseExporter(abc.ABC):
             clear_nodes=clear_devices,
             strip=strip_default_attrs,
         )
-        timestamped = False
-        if export_dir is not None:
-            target = Path(export_dir)
-        elif self._global_step_as_timestamp and checkpoint_path is not None:
-            step = checkpoint_step(checkpoint_path) if global_step is None else global_step
-            target = versioned_directory(str(export_dir_base), step)
-        else:
-            target, timestamped = timestamped_directory(str(export_dir_base)), True
+        target, timestamped = self._target(checkpoint_path, export_dir_base, export_dir, global_step)
         path = write_saved_model(
             meta_graph,
             target,
@@ -213,6 +205,74 @@ class BaseExporter(abc.ABC):
             timestamped=timestamped,
         )
         return os.fsencode(path)
+
+    def _export_frozen_saved_model_from_graph(
+        self,
+        graph: Graph,
+        checkpoint_path: Path_ | None,
+        export_dir_base: Path_ | None = None,
+        export_dir: Path_ | None = None,
+        *,
+        export_ctx: ExportContext,
+        export_tags: Iterable[str] = (SERVING_TAG,),
+        assets_extra: Mapping[str, Path_] | None = None,
+        clear_devices: bool = False,
+        strip_default_attrs: bool = True,
+        global_step: int | None = None,
+    ) -> bytes:
+        """Writes one graph as one SavedModel with constants in place of its variables (:func:`mexport_pb.freeze`).
+
+        The only variable is ``global_step``, which is read from the checkpoint. Embedding tables, their signatures and
+        collections are left out; a signature that needs a table cannot be frozen.
+
+        Args:
+            graph: As :meth:`_export_saved_model_from_graph`, and so are the others.
+            checkpoint_path: Prefix of the checkpoint with the values.
+            export_dir_base: The folder to make a version in.
+            export_dir: The directory to make.
+            export_ctx: Has the graph's signatures; what they need is kept.
+            export_tags: The tags of the graph.
+            assets_extra: Sources by path relative to ``assets.extra/``.
+            clear_devices: Whether nodes lose their devices.
+            strip_default_attrs: Whether attributes that have their default value are left out.
+            global_step: The step to name the version by.
+
+        Returns:
+            The published directory.
+
+        Raises:
+            MexportError: As :func:`mexport_pb.freeze` and :func:`write_saved_model`.
+        """
+        target, timestamped = self._target(checkpoint_path, export_dir_base, export_dir, global_step)
+        signatures = build_signature_defs(export_ctx.signatures(graph), self._source)
+        meta_graph = frozen_meta_graph(self._source.to_meta_graph(graph), signatures, checkpoint_path)
+        path = write_saved_model(
+            _cleaned(meta_graph, clear_devices, strip_default_attrs),
+            target,
+            checkpoint_path if meta_graph.HasField("saver_def") else None,
+            tags=export_tags,
+            assets_extra=assets_extra,
+            validate=self._validate,
+            timestamped=timestamped,
+        )
+        return os.fsencode(path)
+
+    def _target(
+        self,
+        checkpoint_path: Path_ | None,
+        export_dir_base: Path_ | None,
+        export_dir: Path_ | None,
+        global_step: int | None,
+    ) -> tuple[Path, bool]:
+        """The directory to make, and whether it is named by the time."""
+        if export_dir is not None and export_dir_base is None:
+            return Path(export_dir), False
+        if export_dir_base is None or export_dir is not None:
+            raise InvalidArgumentError("want either export_dir or export_dir_base")
+        if self._global_step_as_timestamp and checkpoint_path is not None:
+            step = checkpoint_step(checkpoint_path) if global_step is None else global_step
+            return versioned_directory(str(export_dir_base), step), False
+        return timestamped_directory(str(export_dir_base)), True
 
     def _serving_meta_graph(
         self,
@@ -248,11 +308,13 @@ class BaseExporter(abc.ABC):
         # Upstream groups the restores of tables, of which a dense model has none; without restores it makes a no-op.
         name = "group_deps" if restore_hashtable else "NoOp"
         meta_graph = add_main_op(meta_graph, name=name, names_in_use=names)
-        if clear_nodes:
-            meta_graph = clear_devices(meta_graph)
-        if strip:
-            meta_graph = strip_default_attrs(meta_graph)
-        return meta_graph
+        return _cleaned(meta_graph, clear_nodes, strip)
+
+
+def _cleaned(meta_graph: MetaGraphDef, clear_nodes: bool, strip: bool) -> MetaGraphDef:
+    if clear_nodes:
+        meta_graph = clear_devices(meta_graph)
+    return strip_default_attrs(meta_graph) if strip else meta_graph
 
 
 def _as_receiver(value: Any) -> ServingInputReceiver:

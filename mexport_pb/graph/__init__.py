@@ -1,7 +1,9 @@
-"""Graphs as protobufs: build them, add savers, prune them, strip them. No TensorFlow takes part."""
+"""Graphs as protobufs: build them, add savers, prune them, freeze them, strip them. No TensorFlow takes part."""
 
 from mexport_pb.graph.builder import GRAPH_PRODUCER, GraphBuilder
+from mexport_pb.graph.checkpoint_match import check_match
 from mexport_pb.graph.default import get_default_graph, has_default_graph
+from mexport_pb.graph.freeze_graph import freeze
 from mexport_pb.graph.graph_variables import has_variables
 from mexport_pb.graph.main_op import add_main_op, set_main_op
 from mexport_pb.graph.op_defs import op_def
@@ -26,7 +28,9 @@ __all__ = [
     "Variable",
     "add_main_op",
     "add_saver",
+    "check_match",
     "clear_devices",
+    "freeze",
     "get_default_graph",
     "has_default_graph",
     "has_variables",

@@ -26,7 +26,7 @@ from mexport_pb.errors import DataError, InvalidArgumentError, UnsupportedError
 from mexport_pb.messages.shapes import make_tensor_shape
 from mexport_pb.messages.wire import MAX_MESSAGE_BYTES, to_message
 
-__all__ = ["MAX_EXPANDED_BYTES", "make_tensor_proto", "tensor_proto_to_array"]
+__all__ = ["MAX_EXPANDED_BYTES", "is_raw_content", "make_tensor_proto", "tensor_proto_to_array"]
 
 MAX_EXPANDED_BYTES: Final = 1 << 31
 """The largest array that :func:`tensor_proto_to_array` allocates for values that a proto leaves out. It is as much as
@@ -106,11 +106,21 @@ def make_tensor_proto(value: Any, dtype: dtypes.DTypeLike = None, shape: Sequenc
 
     if number == tensor_pb2.DT_STRING:
         proto.string_val.extend([_to_bytes(element) for element in array.ravel()])
-    elif elements > 1 and elements == array.size and number not in _ALWAYS_TYPED:
+    elif elements == array.size and is_raw_content(number, elements):
         proto.tensor_content = array.tobytes()
     elif array.size:
         _fill_typed_field(proto, array.ravel())
     return proto
+
+
+def is_raw_content(dtype: int, elements: int) -> bool:
+    """True if a tensor of so many elements is kept in ``tensor_content``: row major, little endian, nothing else.
+
+    Args:
+        dtype: A ``DataType`` number.
+        elements: How many, all of them given.
+    """
+    return elements > 1 and dtype != tensor_pb2.DT_STRING and dtype not in _ALWAYS_TYPED
 
 
 def tensor_proto_to_array(proto: Message) -> Array:
