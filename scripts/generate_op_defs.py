@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Write mexport_pb/graph/op_defs.pbtxt, the signatures of all ops of the installed TensorFlow.
 
-All, because the op list of a graph leaves out the ops that only branches and loop bodies use, and default attributes are
-stripped there too. Run it after TensorFlow changes; ``--check`` writes nothing and exits 1 if the file is not what this
-script would write.
+All, because the op list of a graph leaves out the ops that only branches and loop bodies use, and default attributes
+are stripped there too. Run it after TensorFlow changes; ``--check`` writes nothing and exits 1 if the file is not what
+this script would write.
 """
 
 from __future__ import annotations

@@ -302,10 +302,12 @@ class BaseExporter(abc.ABC):
             signatures.setdefault(HASHTABLE_ASSIGN_SIGNATURE, make_signature_def({}, {}))
         for name, signature in signatures.items():
             meta_graph.signature_def[name].CopyFrom(signature)
+        names = self._source.names_in_use(graph)
         if restore_vars:
-            meta_graph = add_saver(meta_graph)
+            meta_graph = add_saver(meta_graph, names_in_use=names)
         # Upstream groups the restores of tables, of which a dense model has none; without restores it makes a no-op.
-        meta_graph = add_main_op(meta_graph, name="group_deps" if restore_hashtable else "NoOp")
+        name = "group_deps" if restore_hashtable else "NoOp"
+        meta_graph = add_main_op(meta_graph, name=name, names_in_use=names)
         return _cleaned(meta_graph, clear_nodes, strip)
 
 

@@ -47,6 +47,9 @@ class GraphSource(Protocol):
     def get_collection(self, graph: Graph, name: str) -> list[Any]:
         """The values of one of the graph's collections."""
 
+    def names_in_use(self, graph: Graph) -> set[str] | None:
+        """Names that new nodes and scopes may not take, in lower case; None where the source knows the nodes' only."""
+
     def to_meta_graph(self, graph: Graph) -> MetaGraphDef:
         """The whole graph with its collections and operation list; no saver, signatures or tags."""
 
@@ -82,6 +85,11 @@ class ProtobufSource:
     def get_collection(self, graph: Graph, name: str) -> list[Any]:
         """The values."""
         return list(graph.get_collection(name))
+
+    def names_in_use(self, graph: Graph) -> set[str]:
+        """All names of nodes and scopes."""
+        names: set[str] = graph.names_in_use
+        return names
 
     def to_meta_graph(self, graph: Graph) -> MetaGraphDef:
         """The whole graph."""

@@ -11,7 +11,7 @@ from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.builder import GraphBuilder
 from mexport_pb.graph.graph_variables import variable_defs
 from mexport_pb.graph.index import NodeIndex, node_of
-from mexport_pb.graph.names import names_and_scopes
+from mexport_pb.graph.names import taken_names
 from mexport_pb.graph.strip import refresh_op_list
 from mexport_pb.messages import make_node_list, to_message
 from mexport_pb.messages.constants import (
@@ -27,7 +27,13 @@ __all__ = ["add_main_op", "main_op_keys", "set_main_op", "table_initializers"]
 _GROUP = "group_deps"
 
 
-def add_main_op(meta_graph: Message, operations: Iterable[str] = (), *, name: str = _GROUP) -> MetaGraphDef:
+def add_main_op(
+    meta_graph: Message,
+    operations: Iterable[str] = (),
+    *,
+    name: str = _GROUP,
+    names_in_use: Iterable[str] | None = None,
+) -> MetaGraphDef:
     """Return a copy with a main op: a NoOp, named in the collection ``saved_model_main_op``.
 
     It runs ``operations``, and the initializers of lookup tables (collection ``table_initializer``) and of local
@@ -41,6 +47,7 @@ def add_main_op(meta_graph: Message, operations: Iterable[str] = (), *, name: st
         meta_graph: A MetaGraphDef.
         operations: Names of further operations to run.
         name: Of the new node, made unique.
+        names_in_use: As for :func:`~mexport_pb.graph.saver.add_saver`.
 
     Raises:
         InvalidArgumentError: the graph has a main op and ``operations`` were given, or an operation is not there.
@@ -56,7 +63,7 @@ def add_main_op(meta_graph: Message, operations: Iterable[str] = (), *, name: st
     wanted += [node_of(definition.initializer_name) for definition in local]
     wanted += table_initializers(copy)
     index = NodeIndex(copy.graph_def.node)
-    graph = GraphBuilder(names_in_use=names_and_scopes(index.nodes))
+    graph = GraphBuilder(names_in_use=taken_names(index.nodes, names_in_use))
     main_op = graph.group(*(graph.refer_to(index.get(one), (), ()) for one in wanted), name=name)
     copy.graph_def.node.extend(graph.to_graph_def().node)
     copy.collection_def[MAIN_OP_COLLECTION].CopyFrom(make_node_list([main_op.name]))

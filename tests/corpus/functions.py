@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import shutil
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tests.corpus.model import Model, dense, entry, placeholder, var
+from tests.corpus.session import repeatable_names
 
 _v1 = tf.compat.v1
 
@@ -186,19 +191,24 @@ def input_pipeline(work: Path) -> Model:
 @entry(strip_default_attrs=True)
 def keras_model(work: Path) -> Model:
     """A network that Keras built and saved, loaded into a v1 graph."""
-    path = work / "keras"
-    # Keras lists the variables in another order each time.
-    if not path.exists():
-        # A new thread has no default graph, and Keras builds its networks without one.
-        with ThreadPoolExecutor(1) as other_thread:
-            other_thread.submit(_write_keras_model, path).result()
-    loaded = tf.saved_model.load(str(path))
+    loaded = tf.saved_model.load(_keras_export())
     x = placeholder(shape=(None, 8, 8, 3))
     (y,) = loaded.signatures["serving_default"](x).values()
     return dense(x, tf.identity(y, name="y"))
 
 
-def _write_keras_model(path: Path) -> None:
+@functools.cache
+def _keras_export() -> str:
+    """A model that Keras wrote: once in a process, for Keras lists the variables in another order each time."""
+    path = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    # A new thread has no default graph, and Keras builds its networks without one.
+    with repeatable_names("keras"), ThreadPoolExecutor(1) as other_thread:
+        other_thread.submit(_write_keras_model, path).result()
+    return path
+
+
+def _write_keras_model(path: str) -> None:
     import keras
 
     keras.utils.set_random_seed(3)
@@ -207,7 +217,7 @@ def _write_keras_model(path: Path) -> None:
     h = keras.layers.BatchNormalization()(h)
     h = keras.layers.GlobalAveragePooling2D()(h)
     outputs = keras.layers.Dense(2, activation="softmax")(h)
-    keras.Model(inputs, outputs).export(str(path), format="tf_saved_model", verbose=False)
+    keras.Model(inputs, outputs).export(path, format="tf_saved_model", verbose=False)
 
 
 @entry(strip_default_attrs=True)

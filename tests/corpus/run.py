@@ -31,11 +31,13 @@ class Inputs:
         meta_graphs: The graphs as they were before the Builder added to them, with signatures, tags and main op.
         checkpoint: Prefix of a checkpoint that a session wrote; None for graphs without variables.
         options: Keyword arguments.
+        names_in_use: Names that TensorFlow held for taken in the first graph.
     """
 
     meta_graphs: list[MetaGraphDef]
     checkpoint: Path | None
     options: dict[str, bool]
+    names_in_use: set[str]
 
 
 def compare_builder(entry: Entry, work: Path) -> Comparison:
@@ -56,6 +58,7 @@ def save_with_builder(entry: Entry, work: Path) -> Inputs:
     with new_graph(entry.name) as graph:
         model = entry.build(files)
         ours = [_meta_graph(graph, model)]
+        names = TensorFlowSource().names_in_use(graph)
     if entry.second_tags and entry.second is None:
         # The second MetaGraph is of the graph with the saver that the first one got.
         ours.append(mx.add_saver(mx.add_saver(ours[0])))
@@ -93,7 +96,7 @@ def save_with_builder(entry: Entry, work: Path) -> Inputs:
 
     for meta_graph, tags in zip(ours, (entry.tags, entry.second_tags), strict=False):
         meta_graph.meta_info_def.tags.extend(tags)
-    return Inputs(ours, checkpoint if _has_variables(graph) else None, options)
+    return Inputs(ours, checkpoint if _has_variables(graph) else None, options, names)
 
 
 def compare_exporter(entry: Entry, work: Path) -> Comparison:

@@ -10,7 +10,7 @@ from google.protobuf.internal import api_implementation
 
 import mexport_pb as mx
 from mexport_pb.errors import MexportError
-from tests.corpus import ENTRIES, RUNS, compare_builder, compare_trees, tree
+from tests.corpus import ENTRIES, RUNS, compare_builder, compare_trees, save_with_builder, tree
 
 pytestmark = pytest.mark.tensorflow
 
@@ -49,6 +49,17 @@ def test_files_are_tensorflows(name, run, tmp_path):
     if kind == "differs":
         assert not result.same, f"no longer so: {reason}"
         return
+    assert result.same, str(result)
+
+
+@pytest.mark.parametrize("name", ["imported_meta_graph", "scope_without_nodes"])
+def test_files_are_tensorflows_once_the_names_in_use_are_told(name, tmp_path):
+    """What a MetaGraphDef does not say, a caller who has the graph can."""
+    inputs = save_with_builder(ENTRIES[name], tmp_path)
+    (meta_graph,) = inputs.meta_graphs
+    told = mx.add_saver(meta_graph, names_in_use=inputs.names_in_use)
+    mx.write_saved_model(told, tmp_path / "ours", inputs.checkpoint, **inputs.options)
+    result = compare_trees(tmp_path / "builder", tmp_path / "ours")
     assert result.same, str(result)
 
 

@@ -244,3 +244,27 @@ def test_a_reader_never_sees_half_a_version_however_exporters_are_killed(tmp_pat
     assert seen
     exporter(model_dir, base).export_saved_model(receiver_fn)
     assert all(p.name.isdecimal() for p in base.iterdir())
+
+
+def test_names_of_empty_scopes_are_not_taken_again(tmp_path, model_dir):
+    def with_scopes(features, mode):
+        graph = mx.get_default_graph()
+        for name in ("save", "GROUP_DEPS"):
+            with graph.name_scope(name):
+                pass
+        return model_fn(features, mode, None)
+
+    path = exporter(model_dir, tmp_path / "models", with_scopes).export_saved_model(receiver_fn)
+    (graph,) = mx.read_saved_model(os.fsdecode(path)).meta_graphs
+    assert graph.saver_def.restore_op_name == "save_1/restore_all"
+    assert list(graph.collection_def["saved_model_main_op"].node_list.value) == ["group_deps_1"]
+
+
+def test_objects_that_a_saver_would_save_are_refused(tmp_path, model_dir):
+    def with_object(features, mode):
+        mx.get_default_graph().add_to_collection("saveable_objects", "a table")
+        return model_fn(features, mode, None)
+
+    with pytest.raises(mx.UnsupportedError, match="objects to save that are no variables"):
+        exporter(model_dir, tmp_path / "models", with_object).export_saved_model(receiver_fn)
+    assert not (tmp_path / "models").exists()

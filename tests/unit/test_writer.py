@@ -313,3 +313,41 @@ class TestCheck:
     def test_no_model_at_all(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             mx.check_saved_model(tmp_path)
+
+
+def test_options_are_applied_after_the_saver_is_in(tmp_path, checkpoint):
+    graph = mx.GraphBuilder()
+    for name, device in (("w", "/job:ps/task:1"), ("b", "/job:ps/task:0")):
+        with graph.device(device):
+            graph.variable(name, [2, 2] if name == "w" else [2])
+    meta_graph = graph.to_meta_graph()
+    path = mx.write_saved_model(meta_graph, tmp_path / "1", checkpoint, clear_devices=True, strip_default_attrs=True)
+    assert len([name for name in tree(path) if ".data-" in name]) == 2, (
+        "a shard for each of the devices that there were"
+    )
+    (written,) = mx.read_saved_model(path).meta_graphs
+    assert not any(node.device for node in written.graph_def.node)
+    merge = next(node for node in written.graph_def.node if node.op == "MergeV2Checkpoints")
+    assert "delete_old_dirs" not in merge.attr
+    assert written.meta_info_def.stripped_default_attrs
+    assert written == mx.strip_default_attrs(mx.clear_devices(_with_tag(mx.add_saver(meta_graph))))
+
+
+def _with_tag(meta_graph):
+    meta_graph.meta_info_def.tags.append("serve")
+    return meta_graph
+
+
+def test_two_graphs_may_share_an_asset_of_equal_content_only(tmp_path, checkpoint):
+    sources = []
+    for folder, text in (("a", "same"), ("b", "same"), ("c", "else")):
+        source = tmp_path / folder / "words.txt"
+        source.parent.mkdir()
+        source.write_text(text)
+        sources.append(source)
+    graphs = [build(tags=[tag], asset=[source]) for tag, source in zip("abc", sources, strict=True)]
+    path = mx.write_saved_model(graphs[:2], tmp_path / "1", checkpoint)
+    assert (path / "assets" / "words.txt").read_text() == "same"
+    with pytest.raises(mx.InvalidArgumentError, match="different sources for the asset 'words"):
+        mx.write_saved_model(graphs, tmp_path / "2", checkpoint)
+    assert not (tmp_path / "2").exists()
