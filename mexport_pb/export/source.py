@@ -71,7 +71,9 @@ class ProtobufSource:
         return pb_graph.get_default_graph()
 
     def tensor_info(self, value: Any) -> TensorInfo:
-        """Describes a Tensor or a Variable."""
+        """Describes a Tensor; a Variable stands for the tensor that reads its value, for no server returns handles."""
+        if isinstance(value, pb_graph.Variable):
+            value = value.graph.get_tensor(value.to_variable_def().snapshot_name)
         return make_tensor_info(value)
 
     def create_global_step(self, graph: Graph) -> None:

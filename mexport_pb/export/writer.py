@@ -72,6 +72,7 @@ def write_saved_model(
     clear_devices: bool = False,
     strip_default_attrs: bool = False,
     global_step: int | None = None,
+    restore_variables: bool = True,
     as_text: bool = False,
     validate: Validation = "structure",
     timestamped: bool = False,
@@ -96,6 +97,7 @@ def write_saved_model(
         clear_devices: Whether nodes lose their devices. The saver's shards are those of the devices that they had.
         strip_default_attrs: Whether attributes that have their default value are left out.
         global_step: The value of the variable ``global_step`` where the checkpoint has none.
+        restore_variables: False writes neither values nor a saver, for graphs whose variables are set by others.
         as_text: Write ``saved_model.pbtxt`` in place of ``saved_model.pb``.
         validate: How the staged model is checked before it is published: ``"structure"`` looks at every message and
             at the variable index, ``"restore"`` also lets TensorFlow load it and restore the variables.
@@ -125,6 +127,7 @@ def write_saved_model(
         clear_nodes=clear_devices,
         strip=strip_default_attrs,
         global_step=global_step,
+        restore_variables=restore_variables,
         as_text=as_text,
     )
     if timestamped and not Path(export_dir).name.isdecimal():
@@ -146,8 +149,11 @@ def _make_plan(
     clear_nodes: bool,
     strip: bool,
     global_step: int | None,
+    restore_variables: bool,
     as_text: bool,
 ) -> _Plan:
+    if checkpoint is not None and not restore_variables:
+        raise InvalidArgumentError("got a checkpoint and restore_variables=False")
     given = [meta_graph] if isinstance(meta_graph, Message) else list(meta_graph)
     if not given:
         raise InvalidArgumentError("got no meta graph, want at least one")
@@ -181,7 +187,8 @@ def _make_plan(
     check_saved_model_message(saved_model)
     plan = None
     if checkpoint is None:
-        _refuse_variables(graphs)
+        if restore_variables:
+            _refuse_variables(graphs)
     else:
         extra = {} if global_step is None else {GLOBAL_STEP: np.array(global_step, np.int64)}
         plan = plan_variables(graphs, checkpoint, extra=extra)

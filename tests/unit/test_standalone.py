@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -176,6 +177,76 @@ def test_no_checkpoint_is_an_error(tmp_path):
 def test_wrong_functions_are_named(tmp_path, model_dir, function, receiver, message):
     with pytest.raises(mx.InvalidArgumentError, match=message):
         exporter(model_dir, tmp_path / "models", function).export_saved_model(receiver)
+
+
+def test_variables_can_be_left_to_others(tmp_path, model_dir):
+    bare = exporter(model_dir, tmp_path / "models")
+    context = mx.ExportContext()
+    graph = mx.GraphBuilder()
+    bare._run_model_fn(graph, context, receiver_fn)
+    path = bare._export_saved_model_from_graph(
+        graph, None, export_dir=tmp_path / "out", export_ctx=context, restore_vars=False, assign_hashtable=False
+    )
+    (written,) = mx.read_saved_model(os.fsdecode(path)).meta_graphs
+    assert not written.HasField("saver_def")
+    assert sorted(written.signature_def) == ["serving_default"]
+    assert list((tmp_path / "out" / "variables").iterdir()) == []
+    for both in ({}, {"export_dir": tmp_path / "a", "export_dir_base": tmp_path}):
+        with pytest.raises(
+            mx.InvalidArgumentError, match=r"want either export_dir or export_dir_base, got (both|neither)"
+        ):
+            bare._export_saved_model_from_graph(graph, None, export_ctx=context, **both)
+
+
+def test_the_step_is_written_where_the_checkpoint_has_none(tmp_path):
+    with mx.BundleWriter(tmp_path / "ck") as bundle:
+        bundle.add("w", np.zeros((2, 2), np.float32))
+    steps = exporter(tmp_path, tmp_path / "models", global_step_as_timestamp=True)
+    path = steps.export_saved_model(receiver_fn, os.fsencode(tmp_path / "ck"), 31)
+    assert path == os.fsencode(tmp_path / "models" / "31")
+    assert read_step(path) == 31
+    with pytest.raises(mx.InvalidArgumentError, match=r"got version 3.5, want an integer"):
+        steps.export_saved_model(receiver_fn, tmp_path / "ck", 3.5)
+
+
+def test_a_variable_in_a_signature_is_its_value(tmp_path, model_dir):
+    def with_variable(features, mode, config):
+        spec = model_fn(features, mode, config)
+        graph = mx.get_default_graph()
+        spec.predictions["b"] = graph.global_step()
+        return spec
+
+    path = exporter(model_dir, tmp_path / "models", with_variable).export_saved_model(receiver_fn)
+    (written,) = mx.read_saved_model(os.fsdecode(path)).meta_graphs
+    info = written.signature_def["serving_default"].outputs["b"]
+    assert info.name == "global_step/Read/ReadVariableOp:0"
+
+
+def test_exports_in_two_threads_share_the_environment(tmp_path, model_dir, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "x")
+    both, first_done, seen = threading.Barrier(2), threading.Event(), []
+
+    def first(features, mode, config):
+        both.wait(30)
+        return model_fn(features, mode, config)
+
+    def second(features, mode, config):
+        both.wait(30)
+        assert first_done.wait(30)
+        seen.append(os.environ.get("TF_CONFIG"))
+        return model_fn(features, mode, config)
+
+    def run(function, name):
+        exporter(model_dir, tmp_path / name, function).export_saved_model(receiver_fn)
+
+    threads = [threading.Thread(target=run, args=(first, "a")), threading.Thread(target=run, args=(second, "b"))]
+    for thread in threads:
+        thread.start()
+    threads[0].join()
+    first_done.set()
+    threads[1].join()
+    assert seen == [None]
+    assert os.environ["TF_CONFIG"] == "x"
 
 
 def test_a_graph_with_hash_tables_is_refused(tmp_path, model_dir):
