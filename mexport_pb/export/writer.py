@@ -135,6 +135,8 @@ def write_saved_model(
     next_target = partial(timestamped_directory, Path(export_dir).parent) if timestamped else None
     with staged_directory(export_dir, next_target=next_target) as staged:
         _emit(plan, staged.path)
+        # The check reads the model back: a large one need not be in memory twice.
+        del plan
         validate_staged(staged.path, validate)
         return staged.commit()
 
