@@ -339,3 +339,16 @@ def test_objects_that_a_saver_would_save_are_refused(tmp_path, model_dir):
     with pytest.raises(mx.UnsupportedError, match="objects to save that are no variables"):
         exporter(model_dir, tmp_path / "models", with_object).export_saved_model(receiver_fn)
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(("restore", "name"), [(True, "group_deps"), (False, "NoOp")])
+def test_the_main_op_of_a_dense_model_does_nothing(tmp_path, model_dir, restore, name):
+    class Exporter(mx.StandaloneExporter):
+        def _export_saved_model_from_graph(self, *args, **options):
+            return super()._export_saved_model_from_graph(*args, restore_hashtable=restore, **options)
+
+    path = Exporter(model_fn, model_dir, tmp_path / "models").export_saved_model(receiver_fn)
+    (graph,) = mx.read_saved_model(os.fsdecode(path)).meta_graphs
+    assert list(graph.collection_def["saved_model_main_op"].node_list.value) == [name]
+    (main_op,) = (node for node in graph.graph_def.node if node.name == name)
+    assert (main_op.op, list(main_op.input), len(main_op.attr)) == ("NoOp", [], 0)
