@@ -15,7 +15,14 @@ from mexport_pb.bundle.index import shape_of, write_index
 from mexport_pb.bundle.merge import merge_entries
 from mexport_pb.bundle.reader import BundleReader, check_shape, missing_variable
 from mexport_pb.bundle.shard import ShardWriter
-from mexport_pb.bundle.slices import TensorSlice, find_fault, name_bytes, name_text, parse_shape_and_slice
+from mexport_pb.bundle.slices import (
+    TensorSlice,
+    find_fault,
+    format_shape_and_slice,
+    name_bytes,
+    name_text,
+    parse_shape_and_slice,
+)
 from mexport_pb.bundle.staging import Staging
 from mexport_pb.errors import InvalidArgumentError
 
@@ -74,8 +81,9 @@ def copy_bundle(
         items = []
         for key in sorted(reader.keys() if keys is None else keys, key=name_bytes):
             entry = reader.entry(key)
-            shape = " ".join(str(dim) for dim in shape_of(entry))
-            items += [BundleItem(key, f"{shape} {part}") for part in reader.slices(key)] or [BundleItem(key)]
+            shape = shape_of(entry)
+            parts = [BundleItem(key, format_shape_and_slice(shape, part)) for part in reader.slices(key)]
+            items += parts or [BundleItem(key)]
         return _copy(reader, dst_prefix, [items], {}, durable)
 
 

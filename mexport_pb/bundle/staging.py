@@ -1,4 +1,7 @@
-"""How a bundle's files get their final names: all at the end, or not at all. See docs/formats/bundle.md, "Replacing"."""
+"""How a bundle's files get their final names: all at the end, or not at all.
+
+docs/formats/bundle.md, "Replacing", says in which order.
+"""
 
 from __future__ import annotations
 

@@ -90,7 +90,9 @@ class BundleWriter:
             shard.add_slice(name, shape, part, array)
 
     def close(self) -> None:
-        """Publish the bundle under its final names, replacing one that is there, which a failure leaves as it was. A second call does nothing.
+        """Publish the bundle under its final names. A second call does nothing.
+
+        A bundle that is there is replaced; a failure leaves it as it was.
 
         Raises:
             InvalidArgumentError: parts overlap or do not cover their tensor; nothing is left behind.

@@ -229,7 +229,7 @@ def two_shards(prefix):
 def contents(prefix):
     with BundleReader(prefix) as reader:
         reader.verify()
-        return {key: reader.read(key).tolist() for key in reader.keys()}
+        return {key: reader.read(key).tolist() for key in sorted(reader.keys())}
 
 
 OLD = {"a": [100, 101, 102, 103], "z": [0, 1, 2, 3]}
@@ -261,10 +261,9 @@ def test_failing_rename_leaves_the_old_bundle(tmp_path, monkeypatch, replace):
             patch.setattr(os, "rename", FailingRename(number))
             try:
                 replace(tmp_path / "b")
-            except OSError as error:
-                assert error.errno == 28
-            else:
                 break
+            except OSError:
+                pass
         assert sorted(os.listdir(tmp_path)) == before
         assert contents(tmp_path / "b") == OLD
     assert number >= 5
