@@ -232,7 +232,14 @@ def _emit(plan: _Plan, folder: Path) -> None:
     # saved_model.pb comes last: no reader takes a folder without it for a model.
     (folder / VARIABLES_DIRECTORY).mkdir()
     if plan.variables is not None and plan.variables.count and plan.checkpoint is not None:
-        copy_to_shards(plan.checkpoint, folder / VARIABLES_PREFIX, plan.variables.shards, extra=plan.variables.extra)
+        # Not durable here: the whole tree is brought to the disk before it gets its name.
+        copy_to_shards(
+            plan.checkpoint,
+            folder / VARIABLES_PREFIX,
+            plan.variables.shards,
+            extra=plan.variables.extra,
+            durable=False,
+        )
     copy_files(plan.assets, folder / ASSETS_DIRECTORY)
     copy_files(plan.assets_extra, folder / ASSETS_EXTRA_DIRECTORY)
     if plan.as_text:

@@ -10,7 +10,7 @@ from mexport_pb.graph.op_defs import op_def
 from mexport_pb.graph.prune import prune_to_signatures
 from mexport_pb.graph.save_plan import SaveItem, SavePlan, save_plan
 from mexport_pb.graph.saver import add_saver
-from mexport_pb.graph.slices import SaveSlice, SliceSpec
+from mexport_pb.graph.slices import SaveSlice
 from mexport_pb.graph.strip import clear_devices, op_list, strip_default_attrs
 from mexport_pb.graph.tensor import Operation, Tensor
 from mexport_pb.graph.tensor_infos import tensor_info_of
@@ -23,7 +23,6 @@ __all__ = [
     "SaveItem",
     "SavePlan",
     "SaveSlice",
-    "SliceSpec",
     "Tensor",
     "Variable",
     "add_main_op",

@@ -28,7 +28,7 @@ from mexport_pb.graph.main_op import add_main_op, table_initializers
 from mexport_pb.graph.prune import signature_tensors
 from mexport_pb.graph.prune_collections import keep_assets, keep_collections
 from mexport_pb.graph.save_plan import SaveItem
-from mexport_pb.graph.slices import SliceSpec
+from mexport_pb.graph.slices import part_shape_of
 from mexport_pb.graph.strip import refresh_op_list
 from mexport_pb.messages import make_tensor_proto, make_tensor_shape, to_message
 from mexport_pb.messages.constants import (
@@ -202,7 +202,7 @@ def _frozen(
 
 def _shape(item: SaveItem, reader: BundleReader) -> tuple[int, ...]:
     part = item.shape_and_slice
-    return SliceSpec.parse(part).shape if part else tuple(reader.shape(item.key))
+    return part_shape_of(part) if part else tuple(reader.shape(item.key))
 
 
 def _proto_bytes(item: SaveItem, shape: tuple[int, ...], reader: BundleReader) -> int:

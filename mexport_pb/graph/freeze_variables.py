@@ -9,7 +9,7 @@ from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.graph.graph_variables import VARIABLE_OPS, find_variables
 from mexport_pb.graph.index import NodeIndex, attr_dtype, attr_shape
 from mexport_pb.graph.save_plan import SaveItem, restored_variables
-from mexport_pb.graph.slices import SliceSpec
+from mexport_pb.graph.slices import full_shape_of
 from mexport_pb.messages.constants import VARIABLES_COLLECTION
 
 __all__ = ["frozen_variables"]
@@ -28,14 +28,14 @@ def frozen_variables(meta_graph: MetaGraphDef, index: NodeIndex, nodes: Iterable
     known = {name: (item.key, item.shape_and_slice) for name, item in restored_variables(meta_graph).items()}
     if VARIABLES_COLLECTION in meta_graph.collection_def:
         for variable in find_variables(meta_graph, index):
-            known[variable.name] = variable.key, str(variable.slice_spec) if variable.slice_spec else ""
+            known[variable.name] = variable.key, variable.shape_and_slice
     shared = {
         _identity(index.nodes[name]): place for name, place in known.items() if index.nodes[name].op in VARIABLE_OPS
     }
     items = {}
     for node in nodes:
         key, part = known.get(node.name) or shared.get(_identity(node)) or (node.name, "")
-        shape = SliceSpec.parse(part).full_shape if part else attr_shape(node, "shape")
+        shape = full_shape_of(part, attr_shape(node, "shape"))
         items[node.name] = SaveItem(key, part, attr_dtype(node, "dtype"), shape)
     return items
 

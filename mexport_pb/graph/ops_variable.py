@@ -65,7 +65,7 @@ class VariableOps(NNOps):
             variable = make(scope, initial_value, wanted, shape)
         variable.trainable = trainable
         if save_slice is not None:
-            save_slice.spec(variable.shape or ())
+            save_slice.shape_and_slice(variable.shape or ())  # refuses a part outside the whole
             variable.save_slice = save_slice
         for collection in collections:
             self.add_to_collection(collection, variable)

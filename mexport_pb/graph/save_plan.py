@@ -12,7 +12,7 @@ from mexport_pb._proto.graph_pb2 import NodeDef
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.errors import InvalidArgumentError, UnsupportedError
 from mexport_pb.graph.index import NodeIndex, node_of
-from mexport_pb.graph.slices import SliceSpec
+from mexport_pb.graph.slices import full_shape_of
 from mexport_pb.graph.tensor import Shape
 from mexport_pb.messages import to_message
 
@@ -28,7 +28,8 @@ class SaveItem:
 
     Attributes:
         key: In the checkpoint.
-        shape_and_slice: Which part: "" for all of it, or the form that :class:`SliceSpec` reads.
+        shape_and_slice: Which part: "" for all of it, or the form that
+            :func:`mexport_pb.bundle.parse_shape_and_slice` reads.
         dtype: A ``DataType`` number.
         full_shape: Of the whole tensor, as far as the graph knows it; None for an unknown rank.
     """
@@ -173,7 +174,7 @@ def _keys_and_slices(index: NodeIndex, node: NodeDef) -> list[tuple[str, str, in
 
 def _items(entries: Iterable[tuple[str, str, int]], shapes: Iterable[Shape]) -> tuple[SaveItem, ...]:
     return tuple(
-        SaveItem(key, part, dtype, SliceSpec.parse(part).full_shape if part else shape)
+        SaveItem(key, part, dtype, full_shape_of(part, shape))
         for (key, part, dtype), shape in zip(entries, shapes, strict=True)
     )
 

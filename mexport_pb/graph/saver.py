@@ -77,7 +77,7 @@ def _in_saving_order(variables: list[GraphVariable]) -> list[GraphVariable]:
     keys: dict[str, bool] = {}
     names: set[str] = set()
     for variable in variables:
-        partitioned = variable.slice_spec is not None
+        partitioned = bool(variable.shape_and_slice)
         if variable.name in names or keys.setdefault(variable.key, partitioned) != partitioned:
             raise InvalidArgumentError(f"two variables have the key {variable.key!r}")
         if not partitioned and variable.key in names:
@@ -95,7 +95,7 @@ def _by_device(variables: list[GraphVariable]) -> list[tuple[str, list[GraphVari
 
 def _reads_anew(variable: GraphVariable) -> bool:
     """True for a resource variable that is saved by a read of the saver's own."""
-    return variable.is_resource and (variable.slice_spec is not None or variable.read is None)
+    return variable.is_resource and (bool(variable.shape_and_slice) or variable.read is None)
 
 
 def _device(variable: GraphVariable) -> str:
@@ -157,7 +157,7 @@ class _SaverWriter:
         """Return the tensor to save."""
         graph = self.graph
         if not variable.is_resource:
-            if variable.slice_spec is None or variable.read is None:
+            if not variable.shape_and_slice or variable.read is None:
                 return self._ref(variable)
             return graph.refer_to(variable.read, [variable.dtype], [variable.shape]).output
         if variable.read is not None and not _reads_anew(variable):
@@ -205,4 +205,4 @@ def _keys(variables: Iterable[GraphVariable]) -> list[str]:
 
 
 def _slices(variables: Iterable[GraphVariable]) -> list[str]:
-    return [str(variable.slice_spec or "") for variable in variables]
+    return [variable.shape_and_slice for variable in variables]

@@ -23,7 +23,7 @@ from mexport_pb.graph.shapes import (
     slice_size,
     with_rank,
 )
-from mexport_pb.graph.slices import SliceSpec
+from mexport_pb.graph.slices import part_shape_of
 from mexport_pb.graph.tensor import Shape, Tensor
 from mexport_pb.messages import shape_to_list
 
@@ -485,7 +485,7 @@ def _restore(context: InferenceContext) -> Sequence[Shape]:
     specs = constant_strings(context.inputs[2])
     if specs is None:
         return [None] * context.outputs
-    return [tuple(SliceSpec.parse(spec).shape) if spec else None for spec in specs]
+    return [part_shape_of(spec) if spec else None for spec in specs]
 
 
 def constant_strings(tensor: Tensor) -> list[str] | None:

@@ -137,7 +137,7 @@ class Variable:
             initial_value_name=self.initial_value.name,
             is_resource=self.is_resource,
             trainable=self.trainable,
-            save_slice_info=None if part is None else part.spec(self.shape or ()).to_message(part.full_name),
+            save_slice_info=None if part is None else part.to_message(self.shape or ()),
         )
         definition.aggregation = self.aggregation
         return definition

@@ -165,7 +165,7 @@ def names_of(meta: MetaGraphDef):
         (
             lambda m: node(m, "save/SaveV2/shape_and_slices").attr["value"].tensor.string_val.__setitem__(0, b"9 9"),
             InvalidArgumentError,
-            "slice: got '9 9'",
+            "malformed slice: got '9'",
         ),
         (lambda m: node(m, "save/SaveV2/tensor_names").attr.clear(), InvalidArgumentError, "want a constant list"),
         (lambda m: setattr(node(m, "save/SaveV2/tensor_names"), "op", "Mine"), InvalidArgumentError, "got Mine"),
