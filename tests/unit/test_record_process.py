@@ -38,7 +38,7 @@ PRELUDE = """
 def run(code, *arguments, returncode=0):
     """Run the code in a fresh process, which must end in time and by itself; return what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PRELUDE) + textwrap.dedent(code), *map(str, arguments)],
+        [sys.executable, "-P", "-c", textwrap.dedent(PRELUDE) + textwrap.dedent(code), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
