@@ -28,13 +28,13 @@ def name_functions(library: Sequence[FunctionDef], report: Report) -> dict[str, 
 
 def check_gradients(library: FunctionDefLibrary, functions: Mapping[str, FunctionDef], report: Report) -> None:
     """Report everything wrong with the gradients that a library assigns to functions."""
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for gradient in library.gradient:
         where = f"gradient of function {quote(gradient.function_name)}"
-        if gradient.function_name in seen:
-            report.error(where, "the function has one already")
-        seen.add(gradient.function_name)
-        for name in (gradient.function_name, gradient.gradient_func):
+        first = seen.setdefault(gradient.function_name, gradient.gradient_func)
+        if first != gradient.gradient_func:
+            report.error(where, f"got {quote(gradient.gradient_func)}, but it has {quote(first)} already")
+        for name in dict.fromkeys((gradient.function_name, gradient.gradient_func)):
             if name not in functions:
                 report.error(where, f"there is no function {quote(name)}")
 
@@ -45,6 +45,11 @@ def check_function(name: str, function: FunctionDef, ops: Ops, callees: Mapping[
     arguments = {arg.name: _types_of(arg) for arg in function.signature.input_arg}
     if len(arguments) < len(function.signature.input_arg):
         report.error(where, "two arguments of the same name")
+    for arg in function.signature.input_arg:
+        if not arg.type:
+            report.error(
+                where, f"argument {quote(arg.name)}: its dtype depends on the call: the Python loader refuses it"
+            )
     body = Scope(function.node_def, ops, callees, report, body_of=name, arguments=arguments)
     body.check()
     outputs = {arg.name: arg for arg in function.signature.output_arg}
