@@ -23,7 +23,7 @@ from mexport_pb.export.publish import staged_directory
 from mexport_pb.export.validate import check_validation, validate_staged
 from mexport_pb.export.variables import VariablePlan, plan_variables
 from mexport_pb.export.version import timestamped_directory
-from mexport_pb.graph import add_saver, clear_devices, has_variables, strip_default_attrs
+from mexport_pb.graph import add_saver, clear_devices, has_variables, strip_default_attrs, unsaved_variables
 from mexport_pb.graph.main_op import main_op_keys
 from mexport_pb.messages import SERVING_TAG, make_saved_model, serialize, to_message, to_text
 from mexport_pb.messages.constants import (
@@ -182,6 +182,8 @@ def _make_plan(
         if strip:
             graph = strip_default_attrs(graph)  # noqa: PLW2901
         check_meta_graph(graph)
+        if restore_variables:
+            _refuse_unset(graph)
         graphs[index] = graph
     for name in sorted(set(assets or {}) - used_assets):
         raise MismatchError(f"a file was given for the asset {name!r}, which the graph does not have")
@@ -217,6 +219,16 @@ def _refuse_unserved(graph: MetaGraphDef) -> None:
         raise InvalidArgumentError(
             f"the graph has lookup tables (collection {TABLE_INITIALIZERS_COLLECTION!r}) and no main op to fill them: "
             "pass it through add_main_op"
+        )
+
+
+def _refuse_unset(graph: MetaGraphDef) -> None:
+    """Refuses graphs whose signatures read variables that neither the saver nor the main op sets."""
+    names = unsaved_variables(graph)
+    if names:
+        raise InvalidArgumentError(
+            f"signatures read {len(names)} variables that nothing restores or initialises, such as {names[0]!r}: "
+            "list them in the collection of variables, or let the main op set them"
         )
 
 

@@ -14,6 +14,7 @@ from mexport_pb.graph.slices import SaveSlice
 from mexport_pb.graph.strip import clear_devices, op_list, strip_default_attrs
 from mexport_pb.graph.tensor import Operation, Tensor
 from mexport_pb.graph.tensor_infos import tensor_info_of
+from mexport_pb.graph.unsaved import unsaved_variables
 from mexport_pb.graph.variable import Variable
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "set_main_op",
     "strip_default_attrs",
     "tensor_info_of",
+    "unsaved_variables",
 ]

@@ -5,6 +5,7 @@ docs/formats/saver.md describes them.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Iterable, Sequence
 
 from google.protobuf.message import Message
@@ -43,12 +44,14 @@ def add_saver(
 
     Args:
         meta_graph: A MetaGraphDef.
-        variables: Names of the nodes of the variables to save; None means all.
+        variables: Names of the nodes of the variables to save; None means all of them. Variables of the graph that are
+            left out get their values elsewhere, or none: :func:`unsaved_variables` lists the latter.
         names_in_use: Names beside those of nodes that new nodes and scopes may not take; None means all scopes that the
             nodes are in. A graph's maker knows better: scopes may be empty, and those of imported nodes are free.
 
     Raises:
-        InvalidArgumentError: two variables have one key, or a variable is not in the graph.
+        InvalidArgumentError: two variables have one key, a variable is not in the graph, or ``variables`` names one
+            that the graph has not.
         SavedModelError: the collection ``variables`` is damaged.
     """
     copy = to_message(meta_graph, MetaGraphDef)
@@ -56,7 +59,7 @@ def add_saver(
     index = NodeIndex(copy.graph_def.node)
     found = find_variables(copy, index)
     if variables is not None:
-        found = [variable for variable in found if variable.name in variables]
+        found = _chosen(found, variables)
     if not found:
         return copy
     graph = GraphBuilder(names_in_use=taken_names(index.nodes, names_in_use))
@@ -70,6 +73,18 @@ def add_saver(
     copy.saver_def.CopyFrom(saver_def)
     refresh_op_list(copy)
     return copy
+
+
+def _chosen(found: list[GraphVariable], names: Collection[str]) -> list[GraphVariable]:
+    if isinstance(names, str | bytes):
+        raise InvalidArgumentError(f"variables: got {names!r}, want a list of names")
+    present = [variable.name for variable in found]
+    unknown = sorted(set(names).difference(present))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], present)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise InvalidArgumentError(f"variables: got {unknown[0]!r}, want names of the graph's variables{hint}")
+    return [variable for variable in found if variable.name in names]
 
 
 def _in_saving_order(variables: list[GraphVariable]) -> list[GraphVariable]:

@@ -219,3 +219,12 @@ def test_a_hundred_thousand_nodes_take_seconds():
     got = add_saver(meta)
     assert save_plan(got) == SMALL_PLAN
     assert time.perf_counter() - start < 20
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["w", "rr"], "got 'rr', want names of the graph's variables; near: r"), (["w:0"], "got 'w:0'"), ("w", "a list")],
+)
+def test_unknown_names_of_variables_are_refused(names, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        add_saver(small(), variables=names)
