@@ -182,7 +182,7 @@ def _make_plan(
         if strip:
             graph = strip_default_attrs(graph)  # noqa: PLW2901
         check_meta_graph(graph)
-        if restore_variables:
+        if checkpoint is not None:
             _refuse_unset(graph)
         graphs[index] = graph
     for name in sorted(set(assets or {}) - used_assets):

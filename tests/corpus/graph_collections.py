@@ -78,7 +78,7 @@ def collections_of_variables(work: Path) -> Model:
     _add(keys.UPDATE_OPS, _v1.assign_add(step, 1))
     mean, update = _v1.metrics.mean(w, name="metric")
     x = placeholder()
-    return dense(x, x * w + r + mean + update)
+    return dense(x, x * w + r + mean + update, main_op=_v1.local_variables_initializer())
 
 
 class _Object:

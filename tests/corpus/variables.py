@@ -418,7 +418,10 @@ def scope_without_nodes(work: Path) -> Model:
     return dense()
 
 
-@entry(exceptions={"builder": "refused: TensorFlow would save no value, and the model could not be served"})
+_UNSET = "refused: TensorFlow would save no value, and the model could not be served"
+
+
+@entry(exceptions={"builder": _UNSET, "exporter": _UNSET})
 def unlisted_variable(work: Path) -> Model:
     """A variable that is in no collection."""
     x = placeholder(shape=(None, 2))
