@@ -142,11 +142,10 @@ class Scope:
             if kind == "placeholder":
                 if self._body_of is None:
                     self._error(node, f"attribute {quote(key)} is a placeholder outside of a function")
-            elif rule is not None:
-                if not rule.plain or kind != rule.field:
-                    reason = why_not_legal(value, rule)
-                    if reason is not None:
-                        self._error(node, f"attribute {quote(key)}: {reason}")
+            elif rule is not None and (not rule.plain or kind != rule.field):
+                reason = why_not_legal(value, rule)
+                if reason is not None:
+                    self._error(node, f"attribute {quote(key)}: {reason}")
         if op is not None and not op.required_set <= values.keys():
             self._report_missing(node, op, values)
         if op_name == "Const":
