@@ -70,6 +70,7 @@ class Scope:
         self._arguments = arguments or {}
         self._index: dict[str, int] = {}
         self._signatures: list[Signature | None] = []
+        self._colocations: set[bytes] = set()  # which are known to be good
 
     def node(self, name: str) -> NodeDef | None:
         """The node of that name, or None if there is none."""
@@ -133,17 +134,18 @@ class Scope:
         rules = {} if op is None else op.attrs
         for key, value in values.items():
             rule = rules.get(key)
+            if rule is None and key.startswith("_"):
+                if key == _COLOCATION and self._body_of is None:
+                    self._check_colocation(node, value)
+                continue
             kind = value.WhichOneof("value")
             if kind == "placeholder":
                 if self._body_of is None:
                     self._error(node, f"attribute {quote(key)} is a placeholder outside of a function")
-            elif rule is not None:
-                if not rule.plain or kind != rule.field:
-                    reason = why_not_legal(value, rule)
-                    if reason is not None:
-                        self._error(node, f"attribute {quote(key)}: {reason}")
-            elif key == _COLOCATION and self._body_of is None:
-                self._check_colocation(node, value)
+            elif rule is not None and (not rule.plain or kind != rule.field):
+                reason = why_not_legal(value, rule)
+                if reason is not None:
+                    self._error(node, f"attribute {quote(key)}: {reason}")
         if op is not None and not op.required_set <= values.keys():
             self._report_missing(node, op, values)
         if op_name == "Const":
@@ -168,8 +170,12 @@ class Scope:
         if not value.HasField("list") or (not names and value.list.ByteSize()):
             self._error(node, f"attribute {quote(_COLOCATION)}: want a list(string)")
         for name in names:
+            if name in self._colocations:
+                continue
             target = name.removeprefix(_COLOCATED_WITH).decode("utf-8", "replace")
-            if name.startswith(_COLOCATED_WITH) and target not in self._index:
+            if target in self._index or not name.startswith(_COLOCATED_WITH):
+                self._colocations.add(name)
+            else:
                 self._error(
                     node,
                     f"attribute {quote(_COLOCATION)}: there is no node {quote(target)}; drop the colocation with it",

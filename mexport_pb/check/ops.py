@@ -171,7 +171,8 @@ class Op:
     Attributes:
         name: The op's.
         attrs: Its attributes.
-        required: The names of those without a default.
+        required: The names of those without a default, in order.
+        required_set: The same as a set.
         inputs: Its input arguments.
         outputs: Its output arguments.
     """
