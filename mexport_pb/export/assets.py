@@ -145,10 +145,12 @@ def _path_of(tensor: str, nodes: Mapping[str, NodeDef]) -> str:
         raise InvalidArgumentError(f"asset tensor {tensor!r}: no such node in the graph")
     if node.op != "Const":
         raise InvalidArgumentError(f"asset tensor {tensor!r}: got an operation {node.op}, want a Const with a path")
-    values = tensor_proto_to_array(node.attr["value"].tensor).reshape(-1)
-    if values.size != 1 or not isinstance(values[0], bytes) or not values[0]:
-        raise InvalidArgumentError(f"asset tensor {tensor!r}: want one string that is not empty, got {values.tolist()}")
-    return os.fsdecode(values[0])
+    values = tensor_proto_to_array(node.attr["value"].tensor)
+    # The size comes first: a small proto may stand for a huge array of equal elements.
+    path = values.item() if values.size == 1 else None
+    if not isinstance(path, bytes) or not path:
+        raise InvalidArgumentError(f"asset tensor {tensor!r}: want one string that is not empty, got {values.size} values")
+    return os.fsdecode(path)
 
 
 def _checked_source(name: str, path: str) -> str:
