@@ -83,6 +83,7 @@ if TYPE_CHECKING:
         freeze as freeze,
         get_default_graph as get_default_graph,
         prune_to_signatures as prune_to_signatures,
+        set_main_op as set_main_op,
         strip_default_attrs as strip_default_attrs,
     )
     from mexport_pb.messages import (
@@ -190,6 +191,7 @@ _ROOMS = {
         "freeze",
         "get_default_graph",
         "prune_to_signatures",
+        "set_main_op",
         "strip_default_attrs",
     ),
     "messages": (

@@ -40,4 +40,4 @@ def frozen_meta_graph(
         for key, collection in built.collection_def.items():
             frozen.collection_def[key].CopyFrom(collection)
         frozen = add_saver(frozen)
-    return add_main_op(frozen)
+    return add_main_op(frozen, name="NoOp")

@@ -72,6 +72,7 @@ def export_meta_graph(
     tags: Iterable[str] = (SERVING_TAG,),
     clear_devices: bool = True,
     strip_default_attrs: bool = True,
+    assets: Mapping[str, Path_] | None = None,
     assets_extra: Mapping[str, Path_] | None = None,
     as_text: bool = False,
     validate: Validation = "structure",
@@ -91,6 +92,7 @@ def export_meta_graph(
         tags: The tags of the graph.
         clear_devices: Whether nodes lose their devices, which name jobs that a server does not have.
         strip_default_attrs: Whether attributes that have their default value are left out.
+        assets: As for :func:`write_saved_model`: where the training job's asset files are now.
         assets_extra: Sources by path relative to ``assets.extra/``.
         as_text: Write ``saved_model.pbtxt``.
         validate: As for :func:`write_saved_model`.
@@ -129,6 +131,7 @@ def export_meta_graph(
         export_dir,
         None if freeze else checkpoint,
         tags=tags,
+        assets=assets,
         assets_extra=assets_extra,
         as_text=as_text,
         validate=validate,

@@ -11,6 +11,7 @@ import numpy as np
 
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.bundle import BundleItem, BundleReader
+from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph import SaveItem, check_match, save_plan
 
 __all__ = ["VariablePlan", "plan_variables"]
@@ -52,9 +53,10 @@ def plan_variables(
     Raises:
         MissingVariableError: A variable is not in the checkpoint; all of them are listed, with what is near.
         MismatchError: A variable has another dtype or shape there.
+        InvalidArgumentError: A value was given for what is no variable.
     """
     shards: list[list[SaveItem]] = []
-    seen: set[tuple[str, str]] = set()
+    seen: set[str] = set()
     for meta_graph in meta_graphs:
         if not meta_graph.HasField("saver_def"):
             continue
@@ -62,15 +64,19 @@ def plan_variables(
         if not shards:
             shards = [list(shard) for shard in plan]
         else:
-            rest = [item for shard in plan for item in shard if (item.key, item.shape_and_slice) not in seen]
+            # A tensor that an earlier graph has, in whatever parts, is there: restoring cuts out and joins parts.
+            rest = [item for shard in plan for item in shard if item.key not in seen]
             if rest:
                 shards.append(rest)
-        seen.update((item.key, item.shape_and_slice) for shard in plan for item in shard)
+        seen.update(item.key for shard in plan for item in shard)
 
     values = dict(extra or {})
     with BundleReader(checkpoint) as reader:
         items = [item for shard in shards for item in shard]
         check_match(items, reader, values)
         used = {item.key for item in items}
-        extra_used = {key: value for key, value in values.items() if key in used and key not in reader}
+        for key in values:
+            if key not in used:
+                raise InvalidArgumentError(f"a value was given for {key!r}, which is no variable of the graph")
+        extra_used = {key: value for key, value in values.items() if key not in reader}
     return VariablePlan([[BundleItem(i.key, i.shape_and_slice) for i in shard] for shard in shards], extra_used)

@@ -6,7 +6,7 @@ from mexport_pb.graph.default import get_default_graph, has_default_graph
 from mexport_pb.graph.features import FixedLenFeature, FixedLenSequenceFeature, RaggedFeature, VarLenFeature
 from mexport_pb.graph.freeze_graph import freeze
 from mexport_pb.graph.graph_variables import has_variables
-from mexport_pb.graph.main_op import add_main_op
+from mexport_pb.graph.main_op import add_main_op, set_main_op
 from mexport_pb.graph.op_defs import op_def
 from mexport_pb.graph.ops_feature import LookupTable
 from mexport_pb.graph.ops_segment import RaggedTensor, SparseTensor
@@ -48,6 +48,7 @@ __all__ = [
     "op_list",
     "prune_to_signatures",
     "save_plan",
+    "set_main_op",
     "strip_default_attrs",
     "tensor_info_of",
     "unsaved_variables",

@@ -191,6 +191,11 @@ class GraphCore:
         """All operations in the order of their making."""
         return list(self._operations.values())
 
+    @property
+    def names_in_use(self) -> set[str]:
+        """All names that nodes and scopes have taken, in lower case."""
+        return self._names.in_use
+
     def get_operation(self, name: str) -> Operation:
         """Return the operation of that name.
 

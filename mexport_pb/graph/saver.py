@@ -19,7 +19,7 @@ from mexport_pb.graph.builder import GraphBuilder
 from mexport_pb.graph.devices import canonical_device, on_cpu0
 from mexport_pb.graph.graph_variables import GraphVariable, find_variables
 from mexport_pb.graph.index import NodeIndex
-from mexport_pb.graph.names import names_and_scopes
+from mexport_pb.graph.names import taken_names
 from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.graph.strip import refresh_op_list, strip_nodes
 from mexport_pb.graph.tensor import Operation, Tensor
@@ -34,7 +34,9 @@ _MAX_TO_KEEP = 5
 _KEEP_EVERY_N_HOURS = 10000.0
 
 
-def add_saver(meta_graph: Message, *, variables: Collection[str] | None = None) -> MetaGraphDef:
+def add_saver(
+    meta_graph: Message, *, variables: Collection[str] | None = None, names_in_use: Iterable[str] | None = None
+) -> MetaGraphDef:
     """Return a copy with the nodes and the SaverDef that save and restore its variables, one shard for each device.
 
     Variables are those of the collection ``variables``; without one, those of the graph's nodes. A graph without
@@ -44,6 +46,8 @@ def add_saver(meta_graph: Message, *, variables: Collection[str] | None = None) 
         meta_graph: A MetaGraphDef.
         variables: Names of the nodes of the variables to save; None means all of them. Variables of the graph that are
             left out get their values elsewhere, or none: :func:`unsaved_variables` lists the latter.
+        names_in_use: Names beside those of nodes that new nodes and scopes may not take; None means all scopes that the
+            nodes are in. A graph's maker knows better: scopes may be empty, and those of imported nodes are free.
 
     Raises:
         InvalidArgumentError: two variables have one key, a variable is not in the graph, or ``variables`` names one
@@ -58,7 +62,7 @@ def add_saver(meta_graph: Message, *, variables: Collection[str] | None = None) 
         found = _chosen(found, variables)
     if not found:
         return copy
-    graph = GraphBuilder(names_in_use=names_and_scopes(index.nodes))
+    graph = GraphBuilder(names_in_use=taken_names(index.nodes, names_in_use))
     writer = _SaverWriter(graph, _by_device(_in_saving_order(found)))
     with graph.name_scope(SAVER_SCOPE):
         saver_def = writer.write()

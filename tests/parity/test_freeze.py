@@ -297,7 +297,7 @@ def write_as_upstream(checkpoint, export_dir):
             session,
             ["serve"],
             {"serving_default": signature},
-            main_op=tf.no_op(name="init"),
+            main_op=tf.no_op(),
             saver=saver,
             strip_default_attrs=True,
         )
