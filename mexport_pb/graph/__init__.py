@@ -3,10 +3,13 @@
 from mexport_pb.graph.builder import GRAPH_PRODUCER, GraphBuilder
 from mexport_pb.graph.checkpoint_match import check_match
 from mexport_pb.graph.default import get_default_graph, has_default_graph
+from mexport_pb.graph.features import FixedLenFeature, FixedLenSequenceFeature, RaggedFeature, VarLenFeature
 from mexport_pb.graph.freeze_graph import freeze
 from mexport_pb.graph.graph_variables import has_variables
 from mexport_pb.graph.main_op import add_main_op, set_main_op
 from mexport_pb.graph.op_defs import op_def
+from mexport_pb.graph.ops_feature import LookupTable
+from mexport_pb.graph.ops_segment import RaggedTensor, SparseTensor
 from mexport_pb.graph.prune import prune_to_signatures
 from mexport_pb.graph.save_plan import SaveItem, SavePlan, save_plan
 from mexport_pb.graph.saver import add_saver
@@ -19,12 +22,19 @@ from mexport_pb.graph.variable import Variable
 
 __all__ = [
     "GRAPH_PRODUCER",
+    "FixedLenFeature",
+    "FixedLenSequenceFeature",
     "GraphBuilder",
+    "LookupTable",
     "Operation",
+    "RaggedFeature",
+    "RaggedTensor",
     "SaveItem",
     "SavePlan",
     "SaveSlice",
+    "SparseTensor",
     "Tensor",
+    "VarLenFeature",
     "Variable",
     "add_main_op",
     "add_saver",

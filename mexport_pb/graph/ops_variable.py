@@ -10,7 +10,7 @@ from mexport_pb._proto.tensor_pb2 import DT_FLOAT, DT_INT64
 from mexport_pb._proto.variable_pb2 import VARIABLE_AGGREGATION_ONLY_FIRST_REPLICA
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.core import to_shape
-from mexport_pb.graph.ops_nn import NNOps
+from mexport_pb.graph.ops_segment import SegmentOps
 from mexport_pb.graph.shapes import merge
 from mexport_pb.graph.slices import SaveSlice
 from mexport_pb.graph.tensor import Tensor
@@ -25,7 +25,7 @@ from mexport_pb.messages.constants import (
 __all__ = ["VariableOps"]
 
 
-class VariableOps(NNOps):
+class VariableOps(SegmentOps):
     """The makers of variables."""
 
     def variable(
