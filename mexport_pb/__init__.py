@@ -72,10 +72,17 @@ if TYPE_CHECKING:
         write_saved_model as write_saved_model,
     )
     from mexport_pb.graph import (
+        FixedLenFeature as FixedLenFeature,
+        FixedLenSequenceFeature as FixedLenSequenceFeature,
         GraphBuilder as GraphBuilder,
+        LookupTable as LookupTable,
         Operation as Operation,
+        RaggedFeature as RaggedFeature,
+        RaggedTensor as RaggedTensor,
         SaveSlice as SaveSlice,
+        SparseTensor as SparseTensor,
         Tensor as Tensor,
+        VarLenFeature as VarLenFeature,
         Variable as Variable,
         add_main_op as add_main_op,
         add_saver as add_saver,
@@ -85,6 +92,7 @@ if TYPE_CHECKING:
         prune_to_signatures as prune_to_signatures,
         set_main_op as set_main_op,
         strip_default_attrs as strip_default_attrs,
+        unsaved_variables as unsaved_variables,
     )
     from mexport_pb.messages import (
         CLASSIFY_METHOD as CLASSIFY_METHOD,
@@ -180,10 +188,17 @@ _ROOMS = {
         "write_saved_model",
     ),
     "graph": (
+        "FixedLenFeature",
+        "FixedLenSequenceFeature",
         "GraphBuilder",
+        "LookupTable",
         "Operation",
+        "RaggedFeature",
+        "RaggedTensor",
         "SaveSlice",
+        "SparseTensor",
         "Tensor",
+        "VarLenFeature",
         "Variable",
         "add_main_op",
         "add_saver",
@@ -193,6 +208,7 @@ _ROOMS = {
         "prune_to_signatures",
         "set_main_op",
         "strip_default_attrs",
+        "unsaved_variables",
     ),
     "messages": (
         "CLASSIFY_METHOD",

@@ -149,7 +149,9 @@ def _path_of(tensor: str, nodes: Mapping[str, NodeDef]) -> str:
     # The size comes first: a small proto may stand for a huge array of equal elements.
     path = values.item() if values.size == 1 else None
     if not isinstance(path, bytes) or not path:
-        raise InvalidArgumentError(f"asset tensor {tensor!r}: want one string that is not empty, got {values.size} values")
+        raise InvalidArgumentError(
+            f"asset tensor {tensor!r}: want one string that is not empty, got {values.size} values"
+        )
     return os.fsdecode(path)
 
 
