@@ -150,7 +150,7 @@ def _path_of(tensor: str, nodes: Mapping[str, NodeDef]) -> str:
     path = values.item() if values.size == 1 else None
     if not isinstance(path, bytes) or not path:
         raise InvalidArgumentError(
-            f"asset tensor {tensor!r}: want one string that is not empty, got {values.size} values"
+            f"asset tensor {tensor!r}: want one string that is not empty, got an array of {values.size}"
         )
     return os.fsdecode(path)
 
