@@ -9,7 +9,8 @@ A release has a folder, a case a folder in it:
 
 Cases without ``input/`` are built by graphs.py. Where there is one, ``export/`` is what TensorFlow's Builder wrote;
 ``--update`` leaves that alone, and ``--update --inputs`` makes both anew from tests/corpus, which needs TensorFlow. A
-change of bytes within a release is a mistake, unless the changelog says otherwise. Exits 1 if ``--check`` finds a difference.
+change of bytes within a release is a mistake, unless the changelog says otherwise. Exits 1 if ``--check`` finds a
+difference.
 """
 
 from __future__ import annotations
