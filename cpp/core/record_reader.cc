@@ -4,6 +4,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "core/record_format.h"
@@ -20,6 +21,8 @@ using record_format::MaskedCrc;
 namespace {
 
 constexpr std::size_t kFirstBatchBytes = std::size_t{1} << 20;
+// The largest record for any reader: with its frame it is still counted by 64 bits, and columns have signed offsets.
+constexpr std::uint64_t kMaxRecordBytes = std::numeric_limits<std::int64_t>::max();
 
 std::string GotWant(const char* what, std::uint32_t got, std::uint32_t want) {
   char text[64];
@@ -30,7 +33,9 @@ std::string GotWant(const char* what, std::uint32_t got, std::uint32_t want) {
 }  // namespace
 
 RecordReader::RecordReader(std::unique_ptr<ByteSource> source, std::string path, std::uint64_t max_record_bytes)
-    : window_(std::move(source)), path_(std::move(path)), max_record_bytes_(max_record_bytes) {}
+    : window_(std::move(source)),
+      path_(std::move(path)),
+      max_record_bytes_(std::min(max_record_bytes, kMaxRecordBytes)) {}
 
 void RecordReader::Fail(ErrorKind kind, const std::string& message) const {
   throw Error(kind, message, path_, static_cast<std::int64_t>(offset_));
