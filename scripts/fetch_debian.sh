@@ -6,8 +6,11 @@
 # `@` in a package's name stands for the release's version of clang.
 set -euo pipefail
 
-dir=$1
+target=$1
 shift
+# The folder appears when it is complete.
+dir=$target.part
+rm -rf "$dir"
 mkdir -p "$dir/apt/lists/partial" "$dir/apt/archives/partial"
 apt=$(realpath "$dir/apt")
 options=(
@@ -24,3 +27,4 @@ for archive in "$apt"/archives/*.deb; do
   dpkg-deb -W --showformat='fetched ${Package} ${Version}\n' "$archive"
 done
 rm -rf "$apt"
+mv "$dir" "$target"

@@ -94,7 +94,8 @@ TEST(TensorChecksum, BelievesNoLengthAndNoCount) {
   fails(TensorLayout::kStrings, 1, FromHex("ff ff ff ff ff ff ff ff ff 02 00 00 00 00"), "malformed length");
   fails(TensorLayout::kStrings, 1, FromHex("80 00 00 00 00 00"), "malformed length");
   fails(TensorLayout::kVariants, 1, FromHex("08 00 00 00 00"), "longer than the tensor");
-  fails(TensorLayout::kVariants, 1, Variants(), "bytes behind the last element");
+  fails(TensorLayout::kVariants, 1, Variants(), "do not add up");
+  fails(TensorLayout::kVariants, 0, "x", "bytes behind the last element");
   fails(TensorLayout::kStrings, 2, Strings() + "x", "do not add up");
   fails(TensorLayout::kVariants, 1, FromHex("04 61 62 63 64"), "size too small for its elements");
 }

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <ostream>
 #include <span>
 #include <string>
 #include <string_view>
@@ -126,13 +127,16 @@ Error Caught(Work work) {
   return Error(static_cast<ErrorKind>(-1), "none");
 }
 
+// How GoogleTest shows one.
+inline void PrintTo(const Error& error, std::ostream* out) {
+  *out << "kind " << static_cast<int>(error.kind()) << ", '" << error.what() << "', offset " << error.offset();
+}
+
 MATCHER_P2(Is, kind, text, "") {
-  *result_listener << "kind " << static_cast<int>(arg.kind()) << ", '" << arg.what() << "', offset " << arg.offset();
   return arg.kind() == kind && std::string(arg.what()).find(text) != std::string::npos;
 }
 
 MATCHER_P3(IsAt, kind, text, offset, "") {
-  *result_listener << "kind " << static_cast<int>(arg.kind()) << ", '" << arg.what() << "', offset " << arg.offset();
   return arg.kind() == kind && std::string(arg.what()).find(text) != std::string::npos && arg.offset() == offset;
 }
 
