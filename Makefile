@@ -58,7 +58,7 @@ test-cpp: setup | $(GOOGLETEST) ## the tests of cpp/core
 	@mkdir -p build
 	@$(CMAKE) --preset default $(CMAKE_FLAGS) -DMEXPORT_BUILD_TESTS=ON > build/configure.log 2>&1 || (cat build/configure.log; exit 1)
 	@$(CMAKE) --build --preset default --target mexport_tests -j $(JOBS)
-	@$(BIN)/ctest --preset default -j $(JOBS) --progress
+	@$(BIN)/ctest --preset default -j $(JOBS)
 
 # The C++ tests, and the Python tests of the compiled rooms against a module built with a sanitizer.
 test-asan test-tsan: test-%: build | $(GOOGLETEST)

@@ -34,7 +34,7 @@ def main() -> int:
     subprocess.run(
         [bin_dir / "cmake", "--build", "--preset", preset, "--target", "mexport_tests", jobs], cwd=ROOT, check=True
     )
-    ctest = [bin_dir / "ctest", "--preset", preset, jobs, "--progress"]
+    ctest = [bin_dir / "ctest", "--preset", preset, jobs]
     cpp_status = subprocess.run(ctest, cwd=ROOT, check=False).returncode
     if cpp_status != 0 or arguments.cpp_only:
         return cpp_status
