@@ -132,9 +132,7 @@ inline void PrintTo(const Error& error, std::ostream* out) {
   *out << "kind " << static_cast<int>(error.kind()) << ", '" << error.what() << "', offset " << error.offset();
 }
 
-MATCHER_P2(Is, kind, text, "") {
-  return arg.kind() == kind && std::string(arg.what()).find(text) != std::string::npos;
-}
+MATCHER_P2(Is, kind, text, "") { return arg.kind() == kind && std::string(arg.what()).find(text) != std::string::npos; }
 
 MATCHER_P3(IsAt, kind, text, offset, "") {
   return arg.kind() == kind && std::string(arg.what()).find(text) != std::string::npos && arg.offset() == offset;
