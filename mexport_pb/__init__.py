@@ -80,8 +80,10 @@ if TYPE_CHECKING:
         add_main_op as add_main_op,
         add_saver as add_saver,
         clear_devices as clear_devices,
+        freeze as freeze,
         get_default_graph as get_default_graph,
         prune_to_signatures as prune_to_signatures,
+        set_main_op as set_main_op,
         strip_default_attrs as strip_default_attrs,
     )
     from mexport_pb.messages import (
@@ -186,8 +188,10 @@ _ROOMS = {
         "add_main_op",
         "add_saver",
         "clear_devices",
+        "freeze",
         "get_default_graph",
         "prune_to_signatures",
+        "set_main_op",
         "strip_default_attrs",
     ),
     "messages": (
