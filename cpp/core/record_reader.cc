@@ -4,7 +4,6 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
-#include <limits>
 #include <utility>
 
 #include "core/record_format.h"
@@ -14,6 +13,7 @@ namespace mexport {
 using record_format::kFooterBytes;
 using record_format::kHeaderBytes;
 using record_format::kLengthBytes;
+using record_format::kMaxRecordBytes;
 using record_format::LoadCrc;
 using record_format::LoadLength;
 using record_format::MaskedCrc;
@@ -21,8 +21,6 @@ using record_format::MaskedCrc;
 namespace {
 
 constexpr std::size_t kFirstBatchBytes = std::size_t{1} << 20;
-// The largest record for any reader: with its frame it is still counted by 64 bits, and columns have signed offsets.
-constexpr std::uint64_t kMaxRecordBytes = std::numeric_limits<std::int64_t>::max();
 
 std::string GotWant(const char* what, std::uint32_t got, std::uint32_t want) {
   char text[64];

@@ -62,10 +62,11 @@ class Case {
     if (piece_ > 0) pieces.assign(file_.size() / piece_ + 1, piece_);
     const std::span bytes(reinterpret_cast<const std::uint8_t*>(file_.data()), file_.size());
     std::unique_ptr<ByteSource> source = std::make_unique<MemorySource>(bytes, pieces, (flags_ & kKnowsSize) != 0);
+    const std::uint64_t limit = (flags_ & kSmallLimit) != 0 ? 100 : UINT64_MAX;
     if ((flags_ & kSnappy) != 0) {
-      source = std::make_unique<SnappySource>(std::move(source), std::make_unique<LiteralSnappy>());
+      source = std::make_unique<SnappySource>(std::move(source), std::make_unique<LiteralSnappy>(), limit);
     }
-    return RecordReader(std::move(source), "p", (flags_ & kSmallLimit) != 0 ? 100 : UINT64_MAX);
+    return RecordReader(std::move(source), "p", limit);
   }
 
   Outcome OneByOne() const {

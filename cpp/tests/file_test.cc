@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 
@@ -23,6 +26,15 @@ int ErrorNumber(const std::string& path, Work work) {
   return 0;
 }
 
+// The descriptor that this process has open on `path`, or -1.
+int DescriptorOf(const std::string& path) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(entry.path(), gone) == path) return std::stoi(entry.path().filename());
+  }
+  return -1;
+}
+
 TEST(File, WritesAndReadsBack) {
   const TempDir dir;
   const std::string path = dir / "f";
@@ -34,11 +46,11 @@ TEST(File, WritesAndReadsBack) {
   File again = File::OpenForRead(path);
   EXPECT_EQ(again.Size(), 11u);
   char buffer[20] = {};
-  EXPECT_EQ(again.Read(buffer, 4), 4u);
+  EXPECT_EQ(again.ReadSome(buffer, 4), 4u);
   EXPECT_EQ(again.ReadAt(6, buffer + 4, 5), 5u);
-  EXPECT_EQ(again.Read(buffer + 9, 20 - 9), 7u);  // ReadAt left the position alone
+  EXPECT_EQ(again.ReadSome(buffer + 9, 20 - 9), 7u);  // ReadAt left the position alone
   EXPECT_STREQ(buffer, "hellworldo world");
-  EXPECT_EQ(again.Read(buffer, 1), 0u);
+  EXPECT_EQ(again.ReadSome(buffer, 1), 0u);
   EXPECT_EQ(again.ReadAt(11, buffer, 1), 0u);
   EXPECT_EQ(again.ReadAt(9, buffer, 5), 2u);
 }
@@ -66,20 +78,24 @@ TEST(File, MovesItsDescriptor) {
   const TempDir dir;
   File a = File::Create(dir / "a");
   File b = File::Create(dir / "b");
-  const int old = b.descriptor();
   b = std::move(a);
   EXPECT_EQ(b.path(), dir / "a");
-  EXPECT_EQ(::fcntl(old, F_GETFD), -1);  // closed by the assignment
+  EXPECT_EQ(DescriptorOf(dir / "b"), -1);
+  EXPECT_NE(DescriptorOf(dir / "a"), -1);
   File c(std::move(b));
   c.Write("x", 1);
   c.Close();
   EXPECT_EQ(ReadAll(dir / "a"), "x");
+  {
+    const File d = File::OpenForRead(dir / "b");
+  }
+  EXPECT_EQ(DescriptorOf(dir / "b"), -1);
 }
 
 TEST(File, ChildrenDoNotInheritIt) {
   const TempDir dir;
   const File file = File::Create(dir / "f");
-  EXPECT_EQ(::fcntl(file.descriptor(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+  EXPECT_EQ(::fcntl(DescriptorOf(dir / "f"), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
 }
 
 TEST(File, EveryFailureCarriesErrnoAndPath) {
@@ -92,7 +108,7 @@ TEST(File, EveryFailureCarriesErrnoAndPath) {
 
   char byte = 0;
   File directory = File::OpenForRead(folder);
-  EXPECT_EQ(ErrorNumber(folder, [&] { directory.Read(&byte, 1); }), EISDIR);
+  EXPECT_EQ(ErrorNumber(folder, [&] { directory.ReadSome(&byte, 1); }), EISDIR);
   EXPECT_EQ(ErrorNumber(folder, [&] { directory.ReadAt(0, &byte, 1); }), EISDIR);
 
   const std::string path = dir / "f";
@@ -108,9 +124,64 @@ TEST(File, EveryFailureCarriesErrnoAndPath) {
   EXPECT_EQ(ErrorNumber(path, [&] { closed.Size(); }), EBADF);
   EXPECT_EQ(ErrorNumber(path, [&] { closed.Sync(); }), EBADF);
 
-  File twice = File::Create(path);
-  ::close(twice.descriptor());
-  EXPECT_EQ(ErrorNumber(path, [&] { twice.Close(); }), EBADF);
+  const std::string other = dir / "g";
+  File twice = File::Create(other);
+  ::close(DescriptorOf(other));
+  EXPECT_EQ(ErrorNumber(other, [&] { twice.Close(); }), EBADF);
+}
+
+TEST(File, PathsHaveNoNullByte) {
+  const TempDir dir;
+  for (const auto open : {File::OpenForRead, File::Create}) {
+    EXPECT_THAT(Caught([&] { open(dir / std::string("f\0x", 3)); }), Is(ErrorKind::kInvalidArgument, "null byte"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir / "f"));
+}
+
+TEST(File, APipeGivesWhatItHolds) {
+  const TempDir dir;
+  const std::string path = dir / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const int both_ends = ::open(path.c_str(), O_RDWR | O_CLOEXEC);  // neither open below waits
+  File reader = File::OpenForRead(path);
+  File writer = File::Create(path);
+  ::close(both_ends);
+  EXPECT_FALSE(reader.IsRegular());
+  EXPECT_FALSE(reader.Ready());
+  writer.Write("abc", 3);
+  writer.Sync();  // nothing to wait for
+  EXPECT_TRUE(reader.Ready());
+  char buffer[8];
+  EXPECT_EQ(reader.ReadSome(buffer, 8), 3u);
+  EXPECT_FALSE(reader.Ready());
+  writer.Close();
+  EXPECT_TRUE(reader.Ready());
+  EXPECT_EQ(reader.ReadSome(buffer, 8), 0u);
+}
+
+TEST(File, AHookMayGiveAnInterruptedCallUp) {
+  const TempDir dir;
+  const std::string path = dir / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const int both_ends = ::open(path.c_str(), O_RDWR | O_CLOEXEC);  // so that reading waits
+  struct sigaction nothing{};
+  nothing.sa_handler = [](int) {};  // without SA_RESTART
+  ASSERT_EQ(::sigaction(SIGALRM, &nothing, nullptr), 0);
+  static std::atomic<int> interrupts;
+  interrupts = 0;
+  SetInterruptHook([] {
+    if (++interrupts == 3) throw std::runtime_error("given up");
+  });
+  const itimerval often{{0, 20'000}, {0, 20'000}};
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &often, nullptr), 0);
+  File reader = File::OpenForRead(path);
+  char byte = 0;
+  EXPECT_THROW(reader.ReadSome(&byte, 1), std::runtime_error);
+  const itimerval never{};
+  ::setitimer(ITIMER_REAL, &never, nullptr);
+  SetInterruptHook(nullptr);
+  ::close(both_ends);
+  EXPECT_EQ(interrupts, 3);
 }
 
 TEST(File, AFullDeviceFailsTheWrite) {

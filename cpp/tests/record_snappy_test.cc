@@ -8,8 +8,10 @@ namespace {
 
 constexpr std::size_t kBlock = 262144;
 
-std::unique_ptr<SnappySource> Decompress(std::string_view file, std::vector<std::size_t> pieces = {}) {
-  return std::make_unique<SnappySource>(Source(file, std::move(pieces)), std::make_unique<LiteralSnappy>());
+std::unique_ptr<SnappySource> Decompress(std::string_view file, std::vector<std::size_t> pieces = {},
+                                         std::uint64_t max_record_bytes = UINT64_MAX) {
+  return std::make_unique<SnappySource>(Source(file, std::move(pieces)), std::make_unique<LiteralSnappy>(),
+                                        max_record_bytes);
 }
 
 std::string Drain(ByteSource& source, std::size_t at_once) {
@@ -80,6 +82,25 @@ TEST(SnappySource, ReportsDamage) {
   // A huge uncompressed size, then a huge block for one byte: refused before anyone makes room.
   EXPECT_THAT(Damage(FromHex("00 00 00 06 ff ff ff ff 7f 00")), Is(ErrorKind::kRecordCompression, "uncompressed size"));
   EXPECT_THAT(Damage(FromHex("ff ff ff ff 01 00 61 00 00")), Is(ErrorKind::kRecordCompression, "size: got 4294967295"));
+}
+
+TEST(SnappySource, ABlockIsNoLargerThanARecordMayBe) {
+  const std::string noise = Noise(kBlock + 17);
+  std::string block(2 * noise.size(), '\0');
+  block.resize(LiteralSnappy().Compress(AsBytes(noise), {reinterpret_cast<std::uint8_t*>(block.data()), block.size()}));
+  std::string file = FromHex("00 04");
+  file.push_back(static_cast<char>(block.size() >> 8));
+  file.push_back(static_cast<char>(block.size()));
+  ASSERT_EQ(block.size() >> 16, 4u);
+  file += block;
+  // A record and its frame of 16 bytes.
+  for (const std::uint64_t limit : {std::uint64_t{kBlock + 1}, UINT64_MAX}) {
+    EXPECT_EQ(Drain(*Decompress(file, {}, limit), 1000), noise);
+  }
+  for (const std::uint64_t limit : {std::uint64_t{0}, std::uint64_t{kBlock}}) {
+    EXPECT_THAT(Caught([&] { Drain(*Decompress(file, {}, limit), 1000); }),
+                Is(ErrorKind::kRecordTooLarge, "snappy block: got 262161 uncompressed bytes"));
+  }
 }
 
 }  // namespace
