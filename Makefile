@@ -12,12 +12,16 @@ CMAKE := $(BIN)/cmake
 CMAKE_FLAGS = -DPython_EXECUTABLE=$(abspath $(PY)) -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
 CPP_SOURCES = $(shell git ls-files 'cpp/*.cc' 'cpp/*.h')
 
+# Debian packages that are unpacked into build/: sources of GoogleTest; clang with libFuzzer, unless clang++ is there.
+GOOGLETEST := build/tools/googletest
+CLANG := $(if $(shell command -v clang++),,build/tools/clang)
+
 # The package's own requirements; the rest are the dependency groups of pyproject.toml.
 REQUIREMENTS = $(PY) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 	print(*p['dependencies'], *p['optional-dependencies']['tensorflow'], sep='\n')"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-only test-wheel test-asan test-tsan check lint types generated format bench clean
+.PHONY: help setup build demo test test-only test-cpp test-wheel test-asan test-tsan test-tsan-cpp fuzz check lint types generated format bench clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,9 +54,27 @@ test-only:
 test-wheel: setup ## build the wheel and use it in a fresh environment without TensorFlow, on the newest protobuf
 	@$(PY) scripts/test_wheel.py
 
-# The Python tests of the compiled rooms, run against a module built with a sanitizer.
-test-asan test-tsan: test-%: build
+test-cpp: setup | $(GOOGLETEST) ## the tests of cpp/core
+	@mkdir -p build
+	@$(CMAKE) --preset default $(CMAKE_FLAGS) -DMEXPORT_BUILD_TESTS=ON > build/configure.log 2>&1 || (cat build/configure.log; exit 1)
+	@$(CMAKE) --build --preset default --target mexport_tests -j $(JOBS)
+	@$(BIN)/ctest --preset default -j $(JOBS)
+
+# The C++ tests, and the Python tests of the compiled rooms against a module built with a sanitizer.
+test-asan test-tsan: test-%: build | $(GOOGLETEST)
 	@$(PY) scripts/test_sanitized.py $*
+
+test-tsan-cpp: setup | $(GOOGLETEST)
+	@$(PY) scripts/test_sanitized.py tsan --cpp-only
+
+fuzz: build | $(CLANG) ## a short run of the fuzzers; FUZZ_SECONDS=600 FUZZ_FLAGS=--keep for a long one
+	@$(PY) scripts/fuzz.py --seconds $(or $(FUZZ_SECONDS),12) $(FUZZ_FLAGS)
+
+$(GOOGLETEST):
+	@scripts/fetch_debian.sh $@ googletest
+
+build/tools/clang:
+	@scripts/fetch_debian.sh $@ clang libclang-rt-@-dev
 
 lint: setup ## ruff and clang-format
 	@$(BIN)/ruff check .
@@ -65,9 +87,10 @@ types: build ## mypy --strict; do the stubs of _core fit the module?
 
 generated: build ## are the generated files what their sources make?
 	@$(PY) scripts/generate_op_defs.py --check
+	@$(PY) scripts/make_fuzz_seeds.py --check
 	@$(PY) tests/golden/regen.py --check
 
-check: lint types generated test test-asan test-wheel ## all that continuous integration runs
+check: lint types generated test test-cpp test-asan test-tsan-cpp fuzz test-wheel ## all that continuous integration runs
 
 format: setup ## rewrite the sources in the house format
 	@$(BIN)/ruff check --fix --quiet .

@@ -1,10 +1,11 @@
-"""Runs the tests of the compiled rooms against a ``_core`` that is built with a sanitizer.
+"""Runs the C++ tests, built with a sanitizer, and the tests of the compiled rooms against a ``_core`` that is built so.
 
-Usage: python scripts/test_sanitized.py asan|tsan
+Usage: python scripts/test_sanitized.py asan|tsan [--cpp-only]
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -20,15 +21,24 @@ TESTS = sorted(
 
 def main() -> int:
     """Builds, then tests; returns the exit status."""
-    if len(sys.argv) != 2 or sys.argv[1] not in LIBRARIES:
-        print(__doc__, file=sys.stderr)
-        return 2
-    preset = sys.argv[1]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset", choices=LIBRARIES)
+    parser.add_argument("--cpp-only", action="store_true", help="leave the Python tests out")
+    arguments = parser.parse_args()
+    preset = arguments.preset
     bin_dir = Path(sys.executable).parent
     build = ROOT / "build" / preset
     flags = [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_MAKE_PROGRAM={bin_dir / 'ninja'}"]
     subprocess.run([bin_dir / "cmake", "--preset", preset, *flags], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([bin_dir / "cmake", "--build", "--preset", preset], cwd=ROOT, check=True)
+    jobs = f"-j{os.cpu_count()}"
+    subprocess.run(
+        [bin_dir / "cmake", "--build", "--preset", preset, "--target", "mexport_tests", jobs], cwd=ROOT, check=True
+    )
+    ctest = [bin_dir / "ctest", "--preset", preset, jobs]
+    cpp_status = subprocess.run(ctest, cwd=ROOT, check=False).returncode
+    if cpp_status != 0 or arguments.cpp_only:
+        return cpp_status
+    subprocess.run([bin_dir / "cmake", "--build", "--preset", preset, jobs], cwd=ROOT, check=True)
 
     # A package of its own: the Python sources with the sanitized module in place of the plain one.
     tree = build / "tree"

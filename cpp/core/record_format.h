@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "core/crc32c.h"
 
@@ -16,6 +17,9 @@ constexpr std::size_t kLengthBytes = 8;
 constexpr std::size_t kCrcBytes = 4;
 constexpr std::size_t kHeaderBytes = kLengthBytes + kCrcBytes;
 constexpr std::size_t kFooterBytes = kCrcBytes;
+
+// The largest record for any reader: with its frame it is still counted by 64 bits, and columns have signed offsets.
+constexpr std::uint64_t kMaxRecordBytes = std::numeric_limits<std::int64_t>::max();
 
 inline std::uint64_t LoadLength(const std::uint8_t* p) {
   std::uint64_t value;

@@ -13,6 +13,7 @@ namespace mexport {
 using record_format::kFooterBytes;
 using record_format::kHeaderBytes;
 using record_format::kLengthBytes;
+using record_format::kMaxRecordBytes;
 using record_format::LoadCrc;
 using record_format::LoadLength;
 using record_format::MaskedCrc;
@@ -30,7 +31,9 @@ std::string GotWant(const char* what, std::uint32_t got, std::uint32_t want) {
 }  // namespace
 
 RecordReader::RecordReader(std::unique_ptr<ByteSource> source, std::string path, std::uint64_t max_record_bytes)
-    : window_(std::move(source)), path_(std::move(path)), max_record_bytes_(max_record_bytes) {}
+    : window_(std::move(source)),
+      path_(std::move(path)),
+      max_record_bytes_(std::min(max_record_bytes, kMaxRecordBytes)) {}
 
 void RecordReader::Fail(ErrorKind kind, const std::string& message) const {
   throw Error(kind, message, path_, static_cast<std::int64_t>(offset_));

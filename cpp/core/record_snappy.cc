@@ -80,7 +80,8 @@ SnappySource::SnappySource(std::unique_ptr<ByteSource> inner, std::unique_ptr<Bl
                            std::uint64_t max_record_bytes)
     : input_(std::move(inner)),
       codec_(std::move(codec)),
-      max_plain_(std::max<std::uint64_t>(kBlockBytes, max_record_bytes + kFrameBytes)) {}
+      max_plain_(std::max<std::uint64_t>(kBlockBytes,
+                                         std::min(max_record_bytes, record_format::kMaxRecordBytes) + kFrameBytes)) {}
 
 SnappySource::Block SnappySource::NextBlock() {
   if (!input_.Fill(kPrefixBytes)) {

@@ -1,0 +1,110 @@
+"""Writes the seeds of the fuzzers' corpora, from the project's own writers; ``--check`` compares instead.
+
+Usage: python scripts/make_fuzz_seeds.py [--check]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from mexport_pb import _core
+
+CORPUS = Path(__file__).resolve().parent.parent / "cpp" / "fuzz" / "corpus"
+
+# fuzz_record.cc: its flags
+SNAPPY, KNOWS_SIZE, REPAIR, SMALL_LIMIT = 1, 2, 4, 8
+# fuzz_bundle.cc: its choices
+TABLE, TABLE_REPAIRED, SLICE_KEY, STORED, STORED_REPAIRED, BOX = range(6)
+FIXED, STRINGS, VARIANTS = range(3)
+
+
+def record_file(records: list[bytes]) -> bytes:
+    """Returns a plain record file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "records")
+        writer = _core.RecordWriter(str(path), "")
+        writer.write_many(records)
+        writer.close()
+        return path.read_bytes()
+
+
+def snappy_block(data: bytes) -> bytes:
+    """Returns a block of one literal. REQUIRES: 1 to 60 bytes."""
+    block = bytes([len(data), (len(data) - 1) << 2]) + data
+    return len(block).to_bytes(4, "big") + block
+
+
+def stored_strings(strings: list[bytes]) -> bytes:
+    """Returns a string tensor as a data file holds it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "data")
+        writer = _core.BundleDataWriter(str(path))
+        writer.append_strings(strings)
+        writer.close()
+        return path.read_bytes()
+
+
+def number(value: int) -> bytes:
+    """Returns what FuzzInput::TakeNumber() reads as `value`."""
+    size = (value.bit_length() + 7) // 8
+    return bytes([size]) + value.to_bytes(size, "big")
+
+
+def record_seeds() -> dict[str, bytes]:
+    """Returns the seeds of fuzz_record by name."""
+    small = record_file([b"", b"hello"])
+    large = record_file([bytes(range(120)), b"", b"x" * 40])
+    blocks = b"".join(snappy_block(large[i : i + 60]) for i in range(0, len(large), 60))
+    return {
+        "empty": bytes([0, 0]),
+        "plain": bytes([KNOWS_SIZE, 0]) + large,
+        "pipe": bytes([0, 7]) + small,
+        "limit": bytes([SMALL_LIMIT, 0]) + large,
+        "cut": bytes([KNOWS_SIZE, 1]) + large[:-3],
+        "repair": bytes([REPAIR, 5]) + small,
+        "snappy": bytes([SNAPPY, 9]) + blocks,
+        "snappy_repair": bytes([SNAPPY | REPAIR, 0]) + large,
+        "huge_length": bytes([REPAIR, 0]) + b"\xf8" + b"\xff" * 7 + bytes(30),
+    }
+
+
+def bundle_seeds() -> dict[str, bytes]:
+    """Returns the seeds of fuzz_bundle by name."""
+    table = _core.write_sstable([(b"", b"\x08\x01"), *((b"layer/%02d" % i, bytes([i] * i)) for i in range(20))])
+    two_blocks = _core.write_sstable([(b"a", bytes(300_000)), (b"b", b"")])[300_000:]
+    strings = stored_strings([b"ab", b"", b"x" * 200])
+    return {
+        "table": bytes([TABLE]) + table,
+        "table_repaired": bytes([TABLE_REPAIRED]) + table,
+        "table_cut": bytes([TABLE_REPAIRED]) + two_blocks,
+        "table_empty": bytes([TABLE]) + _core.write_sstable([]),
+        "slice_key": bytes([SLICE_KEY]) + _core.encode_slice_key(b"p\x00\xff", [(0, -1), (70000, 2**62)]),
+        "fixed": bytes([STORED, FIXED, 3]) + number(4) + number(0) + bytes(16),
+        "strings": bytes([STORED, STRINGS, 0]) + number(3) + number(0) + strings,
+        "strings_repaired": bytes([STORED_REPAIRED, STRINGS, 2]) + number(3) + number(0) + strings,
+        "variant": bytes([STORED, VARIANTS, 0]) + number(1) + number(0) + b"\x03xyz" + bytes(4),
+        "box": bytes([BOX, 3, 3]) + b"".join(map(number, (4, 1, 2, 5, 0, 5, 300, 7, 200))),
+    }
+
+
+def main() -> int:
+    """Writes or compares; returns the exit status."""
+    wrong = []
+    for target, seeds in (("fuzz_record", record_seeds()), ("fuzz_bundle", bundle_seeds())):
+        folder = CORPUS / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in seeds.items():
+            path = folder / f"seed_{name}"
+            if "--check" not in sys.argv:
+                path.write_bytes(content)
+            elif not path.is_file() or path.read_bytes() != content:
+                wrong.append(path)
+    for path in wrong:
+        print(f"{path}: not what the writers make: run python scripts/make_fuzz_seeds.py", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
