@@ -258,6 +258,35 @@ py::list OptimizerStates() {
   return all;
 }
 
+const EntryTagsImplementation& FindTags(const std::string& name) {
+  for (const EntryTagsImplementation& present : EntryTagsImplementations()) {
+    if (name == present.name) return present;
+  }
+  throw Error(ErrorKind::kInvalidArgument, "implementation: got '" + name + "', which is not present");
+}
+
+std::vector<std::string> TagImplementations() {
+  std::vector<std::string> names;
+  for (const EntryTagsImplementation& present : EntryTagsImplementations()) names.emplace_back(present.name);
+  return names;
+}
+
+py::object StripTags(const std::string& tagged, std::uint8_t tag, const std::string& implementation) {
+  Floats floats(static_cast<py::ssize_t>(tagged.size() / kTaggedFloatBytes));
+  const auto* const in = reinterpret_cast<const std::uint8_t*>(tagged.data());
+  const bool good =
+      FindTags(implementation).strip(in, static_cast<std::size_t>(floats.size()), tag, floats.mutable_data());
+  return good ? py::object(std::move(floats)) : py::none();
+}
+
+py::bytes InsertTags(const Floats& floats, std::uint8_t tag, const std::string& implementation) {
+  std::string tagged(static_cast<std::size_t>(floats.size()) * kTaggedFloatBytes, '\0');
+  FindTags(implementation)
+      .insert(floats.data(), static_cast<std::size_t>(floats.size()), tag,
+              reinterpret_cast<std::uint8_t*>(tagged.data()));
+  return tagged;
+}
+
 }  // namespace
 
 void RegisterTableFile(py::module_& module) {
@@ -267,6 +296,9 @@ void RegisterTableFile(py::module_& module) {
   module.def("write_table_files", &WriteFiles, py::arg("paths"), py::arg("tables"), py::arg("compression"),
              py::arg("threads"));
   module.def("optimizer_states", &OptimizerStates);
+  module.def("entry_tag_implementations", &TagImplementations);
+  module.def("strip_entry_tags", &StripTags, py::arg("tagged"), py::arg("tag"), py::arg("implementation"));
+  module.def("insert_entry_tags", &InsertTags, py::arg("floats"), py::arg("tag"), py::arg("implementation"));
   py::class_<Iterator>(module, "TableIterator")
       .def(py::init<std::vector<std::string>, const std::string&>(), py::arg("paths"), py::arg("compression"))
       .def("next", &Iterator::Next, py::arg("max_rows"));

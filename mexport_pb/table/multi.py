@@ -89,8 +89,7 @@ def write_multi_table(
     workers = thread_count(threads)
     columns = [to_columns(tables[name]) for name in names]
     written = {
-        name: plan(column, tables[name], expire, max_update_time)
-        for name, column in zip(names, columns, strict=True)
+        name: plan(column, tables[name], expire, max_update_time) for name, column in zip(names, columns, strict=True)
     }
     with ShardStaging([os.fspath(basename), _meta(basename)], shards) as staging:
         data, metas = staging.temporary
@@ -127,6 +126,8 @@ def _read_meta(path: str) -> list[tuple[str, int]]:
                 return parts
             try:
                 message = MultiHashTableMetadata.FromString(record)
+                # Runtimes differ in when they look at the text.
+                message.table_name.encode()
                 parts.append((message.table_name, message.num_entries))
-            except (DecodeError, UnicodeDecodeError) as error:
+            except (DecodeError, UnicodeError) as error:
                 raise TableError(f"not a MultiHashTableMetadata: {error}", path=path, offset=offset) from None
