@@ -84,7 +84,8 @@ def write_multi_table(
     """
     names = sorted(tables)
     for name in names:
-        _check_name(name)
+        if not _is_text(name):
+            raise InvalidArgumentError(f"table name: got {name!r}, want text that UTF-8 can hold")
     shards = check_shard_count(num_shards, sum(len(dump) for dump in tables.values()))
     workers = thread_count(threads)
     columns = [to_columns(tables[name]) for name in names]
@@ -109,15 +110,8 @@ def _meta(basename: PathLike) -> str:
     return f"{os.fspath(basename)}.meta"
 
 
-def _check_name(name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise InvalidArgumentError(f"table name: got {name!r}, want text that UTF-8 can hold") from None
-
-
 def _read_meta(path: str) -> list[tuple[str, int]]:
-    parts = []
+    parts: list[tuple[str, int]] = []
     with RecordReader(path) as reader:
         while True:
             offset = reader.offset
@@ -126,8 +120,18 @@ def _read_meta(path: str) -> list[tuple[str, int]]:
                 return parts
             try:
                 message = MultiHashTableMetadata.FromString(record)
-                # Runtimes differ in when they look at the text.
-                message.table_name.encode()
-                parts.append((message.table_name, message.num_entries))
-            except (DecodeError, UnicodeError) as error:
+            except DecodeError as error:
                 raise TableError(f"not a MultiHashTableMetadata: {error}", path=path, offset=offset) from None
+            # The runtime hands out bytes, or surrogates, for text that is none.
+            name: object = message.table_name
+            if not isinstance(name, str) or not _is_text(name):
+                raise TableError(f"table name: got {name!r}, want UTF-8", path=path, offset=offset)
+            parts.append((name, message.num_entries))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
