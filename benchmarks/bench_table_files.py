@@ -1,7 +1,7 @@
 """Table dumps: files to columns and back, beside a loop of Python's protobuf runtime over the same records.
 
-Figures are entries a second of processor time, all threads and the kernel's share included, so those of one thread are rates
-of one core.
+Figures are entries a second of processor time, all threads and the kernel's share included, so those of one thread
+are rates of one core.
 """
 
 from __future__ import annotations
@@ -106,9 +106,20 @@ def bench(name: str, sizes: Sizes, directory: Path) -> None:
     dump = make(kind, dim, sizes.table_rows)
     few = make(kind, dim, sizes.python_table_rows)
     n = len(dump)
+    order = np.argsort(dump.ids)
+    states = tuple(OptimizerState(s.kind, {name: c[order] for name, c in s.columns.items()}) for s in dump.opt)
+    ordered = TableDump(dump.ids[order], dump.values[order], dump.timestamps[order], states)
+    one = {"num_shards": 1, "threads": 1}
     written = [
         ("Python protobuf loop", rate(lambda: build_loop(directory / "loop", few), len(few), sizes.repeats)),
-        ("write_table, threads=1", rate(lambda: write_table(directory / "t", dump, 1, threads=1), n, sizes.repeats)),
+        (
+            "write_table, ids in any order",
+            rate(lambda: write_table(directory / "t", dump, **one), n, sizes.repeats),
+        ),
+        (
+            "write_table, ids in order",
+            rate(lambda: write_table(directory / "t", ordered, **one), n, sizes.repeats),
+        ),
         (
             "write_multi_table (snappy)",
             rate(lambda: write_multi_table(directory / "m", {"a": dump}, 1), n, sizes.repeats),

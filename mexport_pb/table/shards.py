@@ -102,7 +102,9 @@ class ShardStaging:
         targets = [[shard_path(base, i, num_shards) for i in range(num_shards)] for base in basenames]
         self.temporary = [[f"{path}-tmp-{secrets.randbits(64)}" for path in paths] for paths in targets]
         self._moves = [
-            move for paths, temporary in zip(targets, self.temporary, strict=True) for move in zip(temporary, paths)
+            move
+            for temporary, paths in zip(self.temporary, targets, strict=True)
+            for move in zip(temporary, paths, strict=True)
         ]
         self._unwanted = [path for paths in self.temporary for path in paths]
 
