@@ -22,6 +22,8 @@ class Sizes:
         bundle_bytes: Data of a checkpoint.
         bundle_tensors: Its tensors.
         index_tensors: Tensors of a checkpoint whose index counts.
+        table_rows: Entries of a table dump.
+        python_table_rows: Entries for paths that cost a protobuf message each.
         repeats: Each figure is the best of so many.
     """
 
@@ -33,6 +35,8 @@ class Sizes:
     bundle_bytes: int
     bundle_tensors: int
     index_tensors: int
+    table_rows: int
+    python_table_rows: int
     repeats: int
 
 
@@ -45,6 +49,8 @@ FULL = Sizes(
     bundle_bytes=1 << 28,
     bundle_tensors=64,
     index_tensors=100_000,
+    table_rows=2_000_000,
+    python_table_rows=50_000,
     repeats=5,
 )
 QUICK = Sizes(
@@ -56,6 +62,8 @@ QUICK = Sizes(
     bundle_bytes=1 << 22,
     bundle_tensors=4,
     index_tensors=1000,
+    table_rows=20_000,
+    python_table_rows=2000,
     repeats=1,
 )
 

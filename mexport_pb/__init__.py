@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         RecordTooLargeError as RecordTooLargeError,
         RecordTruncatedError as RecordTruncatedError,
         SavedModelError as SavedModelError,
+        TableError as TableError,
         UnsupportedError as UnsupportedError,
         ValidationError as ValidationError,
         VersionExistsError as VersionExistsError,
@@ -119,6 +120,15 @@ if TYPE_CHECKING:
         read_records as read_records,
         write_records as write_records,
     )
+    from mexport_pb.table import (
+        OptimizerState as OptimizerState,
+        TableDump as TableDump,
+        iter_table as iter_table,
+        read_multi_table as read_multi_table,
+        read_table as read_table,
+        write_multi_table as write_multi_table,
+        write_table as write_table,
+    )
 
 __version__ = "0.1.0"
 
@@ -153,6 +163,7 @@ _ROOMS = {
         "RecordTooLargeError",
         "RecordTruncatedError",
         "SavedModelError",
+        "TableError",
         "UnsupportedError",
         "ValidationError",
         "VersionExistsError",
@@ -234,6 +245,15 @@ _ROOMS = {
         "RecordWriter",
         "read_records",
         "write_records",
+    ),
+    "table": (
+        "OptimizerState",
+        "TableDump",
+        "iter_table",
+        "read_multi_table",
+        "read_table",
+        "write_multi_table",
+        "write_table",
     ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -8,4 +8,5 @@ PYBIND11_MODULE(_core, module) {
   mexport::RegisterErrors();
   mexport::RegisterBundle(module);
   mexport::RegisterRecord(module);
+  mexport::RegisterTableFile(module);
 }
