@@ -11,6 +11,9 @@ void RegisterErrors();
 // Sorted tables and data files of bundles.
 void RegisterBundle(pybind11::module_& module);
 
+// EmbeddingTable and MultiTable.
+void RegisterEmbeddingTable(pybind11::module_& module);
+
 // crc32c, RecordWriter and RecordReader.
 void RegisterRecord(pybind11::module_& module);
 

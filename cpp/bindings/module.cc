@@ -5,5 +5,6 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The compiled part of mexport_pb.";
   mexport::RegisterErrors();
   mexport::RegisterBundle(module);
+  mexport::RegisterEmbeddingTable(module);
   mexport::RegisterRecord(module);
 }
