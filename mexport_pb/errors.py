@@ -13,7 +13,8 @@
     │   │   └── RecordCompressionError        the compressed stream around the records is damaged
     │   ├── BundleError                       a TensorBundle: variables.index or variables.data-*
     │   │   └── BundleCrcError                a block or a tensor whose checksum is wrong
-    │   └── SavedModelError                   a saved_model.pb, saved_model.pbtxt or .meta file
+    │   ├── SavedModelError                   a saved_model.pb, saved_model.pbtxt or .meta file
+    │   └── TableError                        a hash table's dump: its set of files, or an entry in one
     ├── MismatchError (ValueError)            graph and checkpoint do not belong together
     │   └── MissingVariableError              a variable of the graph is not in the checkpoint
     ├── UnsupportedError                      well-formed, but a kind that is refused with a reason
@@ -47,6 +48,7 @@ __all__ = [
     "RecordTooLargeError",
     "RecordTruncatedError",
     "SavedModelError",
+    "TableError",
     "UnsupportedError",
     "ValidationError",
     "VersionExistsError",
@@ -112,6 +114,10 @@ class BundleCrcError(BundleError):
 
 class SavedModelError(DataError):
     """A damaged ``saved_model.pb``, ``saved_model.pbtxt`` or ``.meta`` file."""
+
+
+class TableError(DataError):
+    """A hash table's dump: an incomplete or mixed set of files, or a record that is no entry of the table."""
 
 
 class MismatchError(MexportError, ValueError):

@@ -14,6 +14,9 @@ void RegisterBundle(pybind11::module_& module);
 // EmbeddingTable and MultiTable.
 void RegisterEmbeddingTable(pybind11::module_& module);
 
+// Shard files of hash tables.
+void RegisterTableFile(pybind11::module_& module);
+
 // crc32c, RecordWriter and RecordReader.
 void RegisterRecord(pybind11::module_& module);
 

@@ -159,7 +159,8 @@ py::tuple ToColumns(EntryBatch batch) {
   std::vector<ByteBuffer> buffers = batch.Release();
   py::list states;
   for (std::size_t i = 0; i < layout.columns().size(); ++i) {
-    const std::vector<py::ssize_t> shape{n, static_cast<py::ssize_t>(layout.columns()[i].count)};
+    std::vector<py::ssize_t> shape{n};
+    if (layout.columns()[i].field->per_dim) shape.push_back(static_cast<py::ssize_t>(layout.columns()[i].count));
     if (layout.columns()[i].is_integer()) {
       states.append(Owned<std::int64_t>(buffers[3 + i], shape));
     } else {
@@ -219,10 +220,12 @@ void Restore(EmbeddingTable& table, const py::object& ids, const py::object& val
   // A serving table looks at none of them.
   const std::vector<StateColumn>& columns = table.format().layout().columns();
   for (std::size_t i = 0; i < arrays.size() && i < columns.size(); ++i) {
+    std::vector<std::size_t> shape{n};
+    if (columns[i].field->per_dim) shape.push_back(columns[i].count);
     if (columns[i].is_integer()) {
-      CheckSize<std::int64_t>("optimizer state", "int64", arrays[i], {n, columns[i].count});
+      CheckSize<std::int64_t>("optimizer state", "int64", arrays[i], shape);
     } else {
-      CheckSize<float>("optimizer state", "float32", arrays[i], {n, columns[i].count});
+      CheckSize<float>("optimizer state", "float32", arrays[i], shape);
     }
     source.states.push_back(arrays[i].data());
   }
@@ -231,14 +234,11 @@ void Restore(EmbeddingTable& table, const py::object& ids, const py::object& val
   table.Restore(source, n, clear);
 }
 
-py::list StateColumns(const EmbeddingTable& table) {
-  py::list columns;
-  for (const StateColumn& column : table.format().layout().columns()) {
-    const OptimizerKind kind = table.format().layout().segments()[column.segment].kind;
-    columns.append(py::make_tuple(column.segment, std::string(TraitsOf(kind).name), std::string(column.field->name),
-                                  column.count, column.is_integer()));
-  }
-  return columns;
+// By their names in OptimizerConfig, one for each segment; none for a serving table.
+py::list Optimizers(const EmbeddingTable& table) {
+  py::list names;
+  for (const SegmentLayout& segment : table.format().layout().segments()) names.append(TraitsOf(segment.kind).name);
+  return names;
 }
 
 std::span<const std::uint8_t> ConfigBytes(const py::bytes& config) {
@@ -272,7 +272,7 @@ void RegisterEmbeddingTable(py::module_& module) {
       .def_property_readonly("dim", &EmbeddingTable::dim)
       .def_property_readonly("segments", [](const EmbeddingTable& table) { return table.format().segments(); })
       .def_property_readonly("training", [](const EmbeddingTable& table) { return table.format().training(); })
-      .def_property_readonly("state_columns", &StateColumns)
+      .def_property_readonly("optimizers", &Optimizers)
       .def_property_readonly("size", &EmbeddingTable::size)
       .def_property_readonly("memory_bytes", py::cpp_function(&EmbeddingTable::memory_bytes, Guard()))
       .def_property_readonly("max_update_time", &EmbeddingTable::max_update_time)

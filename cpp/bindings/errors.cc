@@ -27,6 +27,8 @@ const char* ClassName(ErrorKind kind) {
       return "BundleError";
     case ErrorKind::kBundleCrc:
       return "BundleCrcError";
+    case ErrorKind::kTable:
+      return "TableError";
   }
   return "MexportError";
 }

@@ -7,4 +7,5 @@ PYBIND11_MODULE(_core, module) {
   mexport::RegisterBundle(module);
   mexport::RegisterEmbeddingTable(module);
   mexport::RegisterRecord(module);
+  mexport::RegisterTableFile(module);
 }

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "core/entry_batch.h"
-#include "core/entry_format.h"
+#include "core/row_format.h"
 #include "core/row_table.h"
 #include "core/table_config.h"
 #include "core/word_mutex.h"
@@ -30,7 +30,7 @@ class EmbeddingTable {
 
   const std::vector<std::uint8_t>& config_bytes() const { return config_bytes_; }
   const TableConfig& config() const { return config_; }
-  const EntryFormat& format() const { return format_; }
+  const RowFormat& format() const { return format_; }
   std::size_t dim() const { return format_.dim(); }
 
   std::uint64_t size() const { return Rows()->size(); }
@@ -92,7 +92,7 @@ class EmbeddingTable {
 
   std::vector<std::uint8_t> config_bytes_;
   TableConfig config_;
-  EntryFormat format_;
+  RowFormat format_;
   mutable WordMutex rows_mutex_;
   std::shared_ptr<RowTable> rows_;  // guarded by rows_mutex_
   std::atomic<std::int64_t> max_update_time_{0};

@@ -3,22 +3,15 @@
 #include <cstring>
 #include <span>
 
+#include "core/entry_format.h"
 #include "core/wire.h"
 
 namespace mexport {
-namespace {
 
-constexpr std::uint32_t kNum = 2;
-constexpr std::uint32_t kOpt = 3;
-constexpr std::uint32_t kTimestamp = 4;
-constexpr std::uint32_t kDump = 1;  // in OptimizerDump
-
-}  // namespace
-
-std::string SerializeEntry(const EntryFormat& format, const std::uint8_t* row, std::uint32_t timestamp) {
+std::string SerializeEntry(const RowFormat& format, const std::uint8_t* row, std::uint32_t timestamp) {
   const EntryLayout& layout = format.layout();
   WireWriter entry;
-  entry.Floats(kNum, {reinterpret_cast<const float*>(row), format.dim()});
+  entry.Floats(entry_format::kNum, {reinterpret_cast<const float*>(row), format.dim()});
   WireWriter opt;
   std::size_t column = 0;
   for (std::size_t segment = 0; segment < layout.segments().size(); ++segment) {
@@ -38,10 +31,10 @@ std::string SerializeEntry(const EntryFormat& format, const std::uint8_t* row, s
     }
     WireWriter single;
     single.Message(traits.dump_field, state);
-    opt.Message(kDump, single);
+    opt.Message(entry_format::kDump, single);
   }
-  entry.Message(kOpt, opt);
-  entry.Varint(kTimestamp, timestamp);
+  entry.Message(entry_format::kOpt, opt);
+  entry.Varint(entry_format::kTimestamp, timestamp);
   return {reinterpret_cast<const char*>(entry.bytes().data()), entry.bytes().size()};
 }
 

@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <string>
 
-#include "core/entry_format.h"
+#include "core/row_format.h"
 
 namespace mexport {
 
 // The EntryDump of a row, without its id. REQUIRES: format.training()
-std::string SerializeEntry(const EntryFormat& format, const std::uint8_t* row, std::uint32_t timestamp);
+std::string SerializeEntry(const RowFormat& format, const std::uint8_t* row, std::uint32_t timestamp);
 
 }  // namespace mexport

@@ -63,12 +63,15 @@ const OptimizerTraits* FindOptimizerByDumpField(std::uint32_t dump_field) {
   return Find([&](const OptimizerTraits& traits) { return traits.dump_field == dump_field; });
 }
 
-EntryLayout::EntryLayout(std::vector<SegmentLayout> segments) : segments_(std::move(segments)) {
+EntryLayout::EntryLayout(std::vector<SegmentLayout> segments) : EntryLayout(std::move(segments), 0) {
+  for (const SegmentLayout& segment : segments_) dim_ += static_cast<std::size_t>(segment.dim);
+}
+
+EntryLayout::EntryLayout(std::vector<SegmentLayout> segments, std::size_t dim)
+    : segments_(std::move(segments)), dim_(dim) {
   for (std::size_t i = 0; i < segments_.size(); ++i) {
-    const auto dim = static_cast<std::size_t>(segments_[i].dim);
-    dim_ += dim;
     for (const StateField& field : TraitsOf(segments_[i].kind).state) {
-      columns_.push_back({i, &field, field.per_dim ? dim : 1});
+      columns_.push_back({i, &field, field.per_dim ? static_cast<std::size_t>(segments_[i].dim) : 1});
     }
   }
 }

@@ -67,11 +67,14 @@ struct StateColumn {
   bool is_integer() const { return field->is_integer; }
 };
 
-// REQUIRES: each dim at least 1
 class EntryLayout {
  public:
   EntryLayout() = default;
+  // REQUIRES: each dim at least 1
   explicit EntryLayout(std::vector<SegmentLayout> segments);
+  // Of `dim` floats, whether or not the segments tell: a dump does not hold the dimensions of an optimizer without a
+  // state, so such a segment's may be 0, and of some optimizers it does not hold anything.
+  EntryLayout(std::vector<SegmentLayout> segments, std::size_t dim);
 
   const std::vector<SegmentLayout>& segments() const { return segments_; }
   // The floats of an entry, over all segments.
@@ -81,7 +84,7 @@ class EntryLayout {
   // Whether a dump of such an entry needs its field `opt` to be restored.
   bool HasState() const { return !columns_.empty(); }
 
-  bool operator==(const EntryLayout& other) const { return segments_ == other.segments_; }
+  bool operator==(const EntryLayout& other) const { return dim_ == other.dim_ && segments_ == other.segments_; }
 
  private:
   std::vector<SegmentLayout> segments_;

@@ -17,6 +17,7 @@ enum class ErrorKind {
   kRecordCompression,
   kBundle,
   kBundleCrc,
+  kTable,
 };
 
 constexpr std::int64_t kNoOffset = -1;

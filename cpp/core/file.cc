@@ -88,6 +88,19 @@ void File::Write(const void* data, std::size_t size) {
   }
 }
 
+void File::WriteAt(std::uint64_t offset, const void* data, std::size_t size) {
+  std::size_t done = 0;
+  while (done < size) {
+    const ssize_t n =
+        ::pwrite(fd_, static_cast<const char*>(data) + done, size - done, static_cast<off_t>(offset + done));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      throw IoError(errno, path_);
+    }
+    done += static_cast<std::size_t>(n);
+  }
+}
+
 void File::Allocate(std::uint64_t size) {
   if (size == 0) return;
   int status;

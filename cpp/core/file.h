@@ -29,6 +29,8 @@ class File {
   std::size_t Read(void* buffer, std::size_t size);
   std::size_t ReadAt(std::uint64_t offset, void* buffer, std::size_t size) const;
   void Write(const void* data, std::size_t size);
+  // Leaves the descriptor's position alone; threads may share a file.
+  void WriteAt(std::uint64_t offset, const void* data, std::size_t size);
   // Reserves `size` bytes from the start and makes the file that long; the caller writes them all. A file system that
   // cannot reserve leaves the file as it is.
   void Allocate(std::uint64_t size);

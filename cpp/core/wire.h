@@ -106,7 +106,7 @@ class WireReader {
   // A reader of the message within.
   WireReader ReadMessage() {
     const std::span<const std::uint8_t> bytes = ReadBytes();
-    if (depth_ <= 1) Fail("messages within messages: want at most " + std::to_string(kMaxDepth), tag_begin_);
+    if (depth_ < 1) Fail("messages within messages: want at most " + std::to_string(kMaxDepth), tag_begin_);
     return WireReader(bytes, base_ + static_cast<std::size_t>(bytes.data() - begin_), depth_ - 1);
   }
 
@@ -173,7 +173,7 @@ class WireReader {
     }
     const std::uint32_t group = field();
     const std::uint8_t* const begin = tag_begin_;
-    if (depth <= 1) Fail("groups within groups: want at most " + std::to_string(kMaxDepth), begin);
+    if (depth < 1) Fail("groups within groups: want at most " + std::to_string(kMaxDepth), begin);
     while (Next()) {
       if (type() != WireType::kEndGroup) {
         SkipField(depth - 1);

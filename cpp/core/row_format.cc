@@ -1,4 +1,4 @@
-#include "core/entry_format.h"
+#include "core/row_format.h"
 
 #include <cstring>
 #include <utility>
@@ -7,7 +7,7 @@
 
 namespace mexport {
 
-EntryFormat::EntryFormat(const TableConfig& config) : training_(config.training()) {
+RowFormat::RowFormat(const TableConfig& config) : training_(config.training()) {
   std::vector<SegmentLayout> layouts;
   for (const SegmentConfig& from : config.segments) {
     Segment segment{};
@@ -43,7 +43,7 @@ EntryFormat::EntryFormat(const TableConfig& config) : training_(config.training(
   }
 }
 
-void EntryFormat::Initialize(std::uint8_t* row) const {
+void RowFormat::Initialize(std::uint8_t* row) const {
   if (!training_) return;
   auto* const floats = reinterpret_cast<float*>(row);
   for (const Segment& segment : segments_) {
@@ -52,7 +52,7 @@ void EntryFormat::Initialize(std::uint8_t* row) const {
   }
 }
 
-void EntryFormat::Decode(const std::uint8_t* row, float* values) const {
+void RowFormat::Decode(const std::uint8_t* row, float* values) const {
   if (!training_) {
     for (const Segment& segment : segments_) {
       segment.compressor->Decode(row + segment.value_offset, segment.dim, values);
@@ -64,7 +64,7 @@ void EntryFormat::Decode(const std::uint8_t* row, float* values) const {
   for (const Segment& segment : segments_) segment.retriever->Forward(values + segment.value_offset, segment.dim);
 }
 
-void EntryFormat::Assign(std::uint8_t* row, const float* values) const {
+void RowFormat::Assign(std::uint8_t* row, const float* values) const {
   if (training_) {
     std::memcpy(row, values, value_bytes_);
     return;
@@ -75,7 +75,7 @@ void EntryFormat::Assign(std::uint8_t* row, const float* values) const {
   }
 }
 
-void EntryFormat::AssignAdd(std::uint8_t* row, const float* values, std::vector<float>* scratch) const {
+void RowFormat::AssignAdd(std::uint8_t* row, const float* values, std::vector<float>* scratch) const {
   if (training_) {
     auto* const floats = reinterpret_cast<float*>(row);
     for (std::size_t i = 0; i < dim_; ++i) floats[i] += values[i];
@@ -87,8 +87,8 @@ void EntryFormat::AssignAdd(std::uint8_t* row, const float* values, std::vector<
   Assign(row, scratch->data());
 }
 
-void EntryFormat::Optimize(std::uint8_t* row, const float* gradients, std::span<const float> learning_rates,
-                           std::int64_t global_step, std::vector<float>* scratch) const {
+void RowFormat::Optimize(std::uint8_t* row, const float* gradients, std::span<const float> learning_rates,
+                         std::int64_t global_step, std::vector<float>* scratch) const {
   auto* const floats = reinterpret_cast<float*>(row);
   for (std::size_t i = 0; i < segments_.size(); ++i) {
     const Segment& segment = segments_[i];
@@ -103,7 +103,7 @@ void EntryFormat::Optimize(std::uint8_t* row, const float* gradients, std::span<
   }
 }
 
-void EntryFormat::SetStep(std::int64_t global_step) const {
+void RowFormat::SetStep(std::int64_t global_step) const {
   for (const Segment& segment : segments_) {
     if (segment.retriever) segment.retriever->SetStep(global_step);
   }

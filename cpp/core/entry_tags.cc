@@ -1,0 +1,123 @@
+#include "core/entry_tags.h"
+
+#include <array>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace mexport {
+namespace {
+
+bool StripPortable(const std::uint8_t* in, std::size_t count, std::uint8_t tag, float* out) {
+  unsigned wrong = 0;
+  for (std::size_t i = 0; i < count; ++i, in += kTaggedFloatBytes) {
+    wrong |= static_cast<unsigned>(in[0] ^ tag);
+    std::memcpy(out + i, in + 1, sizeof(float));
+  }
+  return wrong == 0;
+}
+
+void InsertPortable(const float* in, std::size_t count, std::uint8_t tag, std::uint8_t* out) {
+  for (std::size_t i = 0; i < count; ++i, out += kTaggedFloatBytes) {
+    out[0] = tag;
+    std::memcpy(out + 1, in + i, sizeof(float));
+  }
+}
+
+#if defined(__x86_64__)
+
+// A vector of 64 bytes holds so many tagged floats.
+constexpr std::size_t kVectorFloats = 12;
+
+struct Shuffles {
+  alignas(64) std::array<std::uint8_t, 64> strip{};
+  alignas(64) std::array<std::uint8_t, 64> insert{};
+  std::uint64_t tags = 0;  // a bit for each byte of the vector that is a tag
+};
+
+constexpr Shuffles MakeShuffles() {
+  Shuffles shuffles;
+  for (std::size_t i = 0; i < kVectorFloats; ++i) {
+    shuffles.tags |= std::uint64_t{1} << (kTaggedFloatBytes * i);
+    for (std::size_t byte = 0; byte < sizeof(float); ++byte) {
+      const std::size_t plain = sizeof(float) * i + byte;
+      const std::size_t tagged = kTaggedFloatBytes * i + 1 + byte;
+      shuffles.strip[plain] = static_cast<std::uint8_t>(tagged);
+      shuffles.insert[tagged] = static_cast<std::uint8_t>(plain);
+    }
+  }
+  return shuffles;
+}
+
+constexpr Shuffles kShuffles = MakeShuffles();
+
+// All bytes, by a mask: gcc 12 takes the operand that the plain intrinsic leaves undefined for a mistake of ours.
+__attribute__((target("avx512f,avx512bw,avx512vbmi"))) inline __m512i Permute(__m512i shuffle, __m512i bytes) {
+  return _mm512_maskz_permutexvar_epi8(~__mmask64{0}, shuffle, bytes);
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vbmi"))) bool StripAvx512(const std::uint8_t* in, std::size_t count,
+                                                                        std::uint8_t tag, float* out) {
+  const __m512i shuffle = _mm512_load_si512(kShuffles.strip.data());
+  const __m512i tags = _mm512_set1_epi8(static_cast<char>(tag));
+  __mmask64 wrong = 0;
+  while (count > 0) {
+    const std::size_t n = count < kVectorFloats ? count : kVectorFloats;
+    const __mmask64 bytes = (std::uint64_t{1} << (kTaggedFloatBytes * n)) - 1;
+    const __m512i tagged = _mm512_maskz_loadu_epi8(bytes, in);
+    wrong |= _mm512_mask_cmpneq_epi8_mask(bytes & kShuffles.tags, tagged, tags);
+    const auto floats = static_cast<__mmask16>((1u << n) - 1);
+    _mm512_mask_storeu_epi32(out, floats, Permute(shuffle, tagged));
+    in += kTaggedFloatBytes * n;
+    out += n;
+    count -= n;
+  }
+  return wrong == 0;
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vbmi"))) void InsertAvx512(const float* in, std::size_t count,
+                                                                         std::uint8_t tag, std::uint8_t* out) {
+  const __m512i shuffle = _mm512_load_si512(kShuffles.insert.data());
+  const __m512i tags = _mm512_set1_epi8(static_cast<char>(tag));
+  while (count > 0) {
+    const std::size_t n = count < kVectorFloats ? count : kVectorFloats;
+    const __m512i plain = _mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << n) - 1), in);
+    const __m512i tagged = _mm512_mask_permutexvar_epi8(tags, ~kShuffles.tags, shuffle, plain);
+    _mm512_mask_storeu_epi8(out, (std::uint64_t{1} << (kTaggedFloatBytes * n)) - 1, tagged);
+    in += n;
+    out += kTaggedFloatBytes * n;
+    count -= n;
+  }
+}
+
+bool HasAvx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vbmi");
+}
+
+#endif
+
+struct Present {
+  std::array<EntryTagsImplementation, 2> list;
+  std::size_t count;
+};
+
+Present FindPresent() {
+  Present present{};
+  present.list[present.count++] = {"portable", StripPortable, InsertPortable};
+#if defined(__x86_64__)
+  if (HasAvx512()) present.list[present.count++] = {"avx512", StripAvx512, InsertAvx512};
+#endif
+  return present;
+}
+
+}  // namespace
+
+std::span<const EntryTagsImplementation> EntryTagsImplementations() {
+  static const Present present = FindPresent();
+  return {present.list.data(), present.count};
+}
+
+}  // namespace mexport

@@ -1,0 +1,50 @@
+// Independent tasks on a few threads.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace mexport {
+
+// Runs task(0) … task(count - 1) on up to `threads` threads, the caller's among them, and returns when all are done.
+// When some throw, the error of the first one in their order is thrown, whatever the timing was; tasks behind it may be
+// left out.
+template <typename Task>
+void RunTasks(std::size_t count, std::size_t threads, const Task& task) {
+  std::atomic<std::size_t> next{0};
+  std::atomic<std::size_t> stop_at{count};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto work = [&] {
+    for (;;) {
+      const std::size_t i = next.fetch_add(1);
+      // Tasks start in their order, so those before a failed one are done or running.
+      if (i >= stop_at.load()) return;
+      try {
+        task(i);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (i < stop_at.load()) {
+          stop_at = i;
+          failure = std::current_exception();
+        }
+      }
+    }
+  };
+  std::vector<std::jthread> others;
+  try {
+    for (std::size_t i = 1; i < threads && i < count; ++i) others.emplace_back(work);
+  } catch (const std::system_error&) {
+    // No more threads to be had: those that there are do the work.
+  }
+  work();
+  others.clear();
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace mexport

@@ -1,0 +1,133 @@
+"""Dumps of several tables in one set of files: entries in snappy files, how many of which table in ``.meta`` files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from mexport_pb import _core
+from mexport_pb._proto.hash_table_pb2 import MultiHashTableMetadata
+from mexport_pb.errors import InvalidArgumentError, TableError
+from mexport_pb.record import RecordReader, RecordWriter
+from mexport_pb.record.compression import encode_path
+from mexport_pb.table.dump import TableDump, from_columns, to_columns
+from mexport_pb.table.files import plan, thread_count
+from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, find_shards
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+__all__ = ["read_multi_table", "write_multi_table"]
+
+_COMPRESSION = "snappy"
+
+
+def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[str, TableDump]:
+    """Read a dump of several tables whole, every checksum checked.
+
+    Args:
+        basename: What the names of the files have in front of ``-00000-of-00004``; the others are
+            ``<basename>.meta-00000-of-00004``.
+        threads: No more than this; as many as there are processors when None.
+
+    Returns:
+        The entries of each table in the order of the files; the tables in the order in which the files name them. A
+        table without entries has dimension 0: the dump does not say more.
+
+    Raises:
+        TableError: A set of files is incomplete or mixed, the two sets differ, they do not agree on the number of
+            entries, or a record is not what it should be.
+        RecordError: A file's framing or compression is damaged.
+        OSError: A file cannot be read.
+    """
+    paths = find_shards(basename)
+    metas = find_shards(_meta(basename))
+    if len(metas) != len(paths):
+        raise TableError(f"doesn't match nshards: got {len(metas)}, want {len(paths)}", path=metas[0])
+    tables: dict[str, int] = {}
+    files = []
+    for path, meta in zip(paths, metas, strict=True):
+        parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in _read_meta(meta)]
+        files.append((encode_path(path), parts))
+    columns = _core.read_multi_table_files(files, len(tables), _COMPRESSION, thread_count(threads))
+    return {name: from_columns(columns[i]) for name, i in tables.items()}
+
+
+def write_multi_table(
+    basename: PathLike,
+    tables: Mapping[str, TableDump],
+    num_shards: int | None = None,
+    *,
+    expire: Message | None = None,
+    max_update_time: int | None = None,
+    threads: int | None = None,
+) -> dict[str, int]:
+    """Write a dump of several tables, in place of one that may be there; see :func:`mexport_pb.write_table`.
+
+    Args:
+        basename: As for :func:`read_multi_table`.
+        tables: The entries of each table. The files hold the tables in the order of their names.
+        num_shards: The number of files; None as for :func:`mexport_pb.write_table`, by the entries of all tables.
+        expire: A SlotExpireTimeConfig for all tables.
+        max_update_time: In seconds; None is the newest timestamp of each table.
+        threads: No more than this; as many as there are processors when None.
+
+    Returns:
+        The number of entries written of each table.
+
+    Raises:
+        InvalidArgumentError: as for :func:`mexport_pb.write_table`.
+        OSError: A file cannot be written.
+    """
+    names = sorted(tables)
+    for name in names:
+        _check_name(name)
+    shards = check_shard_count(num_shards, sum(len(dump) for dump in tables.values()))
+    workers = thread_count(threads)
+    columns = [to_columns(tables[name]) for name in names]
+    written = {
+        name: plan(column, tables[name], expire, max_update_time) for name, column in zip(names, columns, strict=True)
+    }
+    with ShardStaging([os.fspath(basename), _meta(basename)], shards) as staging:
+        data, metas = staging.temporary
+        _core.write_table_files([encode_path(path) for path in data], columns, _COMPRESSION, workers)
+        for shard, path in enumerate(metas):
+            with RecordWriter(path) as writer:
+                for name in names:
+                    entries = written[name] // shards + (shard < written[name] % shards)
+                    record = MultiHashTableMetadata(table_name=name, num_entries=entries)
+                    writer.write(record.SerializeToString(deterministic=True))
+                writer.sync()
+        staging.commit()
+    return written
+
+
+def _meta(basename: PathLike) -> str:
+    return f"{os.fspath(basename)}.meta"
+
+
+def _check_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"table name: got {name!r}, want text that UTF-8 can hold") from None
+
+
+def _read_meta(path: str) -> list[tuple[str, int]]:
+    parts = []
+    with RecordReader(path) as reader:
+        while True:
+            offset = reader.offset
+            record = next(reader, None)
+            if record is None:
+                return parts
+            try:
+                message = MultiHashTableMetadata.FromString(record)
+                # Runtimes differ in when they look at the text.
+                message.table_name.encode()
+                parts.append((message.table_name, message.num_entries))
+            except (DecodeError, UnicodeError) as error:
+                raise TableError(f"not a MultiHashTableMetadata: {error}", path=path, offset=offset) from None

@@ -1,0 +1,137 @@
+"""The set of files that a table dump is: their names, which of them belong together, and how a set is replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from mexport_pb.errors import InvalidArgumentError, TableError
+
+__all__ = ["PathLike", "auto_shard_count", "find_shards", "shard_path"]
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+_SUFFIX = re.compile(r"-([0-9]{5})-of-([0-9]{5})")
+_MAX_SHARDS = 99_999
+_AUTO_SHARD_ENTRIES = 1_000_000
+_MAX_AUTO_SHARDS = 4
+
+
+def shard_path(basename: PathLike, shard: int, num_shards: int) -> str:
+    """``<basename>-00000-of-00004``."""
+    return f"{os.fspath(basename)}-{shard:05d}-of-{num_shards:05d}"
+
+
+def auto_shard_count(entries: int) -> int:
+    """How many files a table of so many entries gets when nobody says: one a million, at least 1, at most 4."""
+    return min(_MAX_AUTO_SHARDS, max(1, entries // _AUTO_SHARD_ENTRIES))
+
+
+def check_shard_count(num_shards: int | None, entries: int) -> int:
+    """Return the number of files to write.
+
+    Raises:
+        InvalidArgumentError: for less than 1 or more than five digits can name.
+    """
+    if num_shards is None:
+        return auto_shard_count(entries)
+    if not 1 <= num_shards <= _MAX_SHARDS:
+        raise InvalidArgumentError(f"num_shards: got {num_shards}, want 1 to {_MAX_SHARDS}")
+    return num_shards
+
+
+def list_shards(basename: PathLike) -> list[tuple[str, int, int]]:
+    """Return path, shard and number of shards of each file that is named like a shard of ``basename``, sorted.
+
+    Other files are none of ours: what a writer left unfinished, other tables whose names begin like this one's.
+    """
+    folder, name = os.path.split(os.fspath(basename))
+    found = []
+    try:
+        names = os.listdir(folder or ".")
+    except FileNotFoundError:
+        return []
+    for entry in sorted(names):
+        match = _SUFFIX.fullmatch(entry, len(name)) if entry.startswith(name) else None
+        if match:
+            found.append((os.path.join(folder, entry), int(match[1]), int(match[2])))
+    return found
+
+
+def find_shards(basename: PathLike) -> list[str]:
+    """Return the files of a dump in the order of their numbers.
+
+    Raises:
+        TableError: when there are none, some are missing, or they do not belong to one set.
+    """
+    base = os.fspath(basename)
+    shards = list_shards(base)
+    if not shards:
+        raise TableError("There is no valid sharded files", path=base)
+    num_shards = shards[0][2]
+    for path, shard, count in shards:
+        if count != num_shards:
+            raise TableError(f"doesn't match nshards: got {count}, want {num_shards}", path=path)
+        if shard >= count:
+            raise TableError(f"shard exceeds nshards: got {shard}, want less than {count}", path=path)
+    present = {shard for _, shard, _ in shards}
+    for shard in range(num_shards):
+        if shard not in present:
+            raise TableError(f"shard {shard} doesn't show up: got {len(present)} of {num_shards} files", path=base)
+    return [path for path, _, _ in shards]
+
+
+class ShardStaging:
+    """New sets of shard files under temporary names, which replace the old sets at the end or not at all.
+
+    A set is written and durable before anything old is touched. Then the old set is removed, and only then are the new
+    files renamed, so that a crash in between leaves a set that readers refuse, never a mixture of two.
+    """
+
+    def __init__(self, basenames: Sequence[str], num_shards: int) -> None:
+        """Create the folder, with its parents, and make up names for ``num_shards`` files of each basename."""
+        self._basenames = basenames
+        self._folders = {os.path.dirname(base) or "." for base in basenames}
+        for folder in self._folders:
+            os.makedirs(folder, exist_ok=True)
+        targets = [[shard_path(base, i, num_shards) for i in range(num_shards)] for base in basenames]
+        self.temporary = [[f"{path}-tmp-{secrets.randbits(64)}" for path in paths] for paths in targets]
+        self._moves = [
+            move for paths, temporary in zip(targets, self.temporary, strict=True) for move in zip(temporary, paths)
+        ]
+        self._unwanted = [path for paths in self.temporary for path in paths]
+
+    def commit(self) -> None:
+        """Replace the old files. REQUIRES: all files are written and synced."""
+        for base in self._basenames:
+            for path, _, _ in list_shards(base):
+                os.unlink(path)
+        self._sync_folders()
+        for source, target in self._moves:
+            os.rename(source, target)
+            self._unwanted.append(target)
+        self._sync_folders()
+        self._unwanted.clear()
+
+    def _sync_folders(self) -> None:
+        for folder in self._folders:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for path in self._unwanted:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
