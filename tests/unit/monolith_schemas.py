@@ -1,4 +1,4 @@
-# ruff: noqa: E501, D100
+# ruff: noqa: E501
 """Every field of Monolith's messages that we speak, written down apart from proto/.
 
 A line is ``message: number name type[default]; …`` with ``*`` before the type of a repeated field, ``**`` of a packed one and

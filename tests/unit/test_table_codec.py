@@ -45,7 +45,9 @@ PROPERTY = settings(
 
 def test_states_are_those_of_the_schema_and_of_core():
     assert {
-        field.name: {f.name: "I" if f.type == f.TYPE_INT64 else "D" if f.is_repeated else "F" for f in field.message_type.fields}
+        field.name: {
+            f.name: "I" if f.type == f.TYPE_INT64 else "D" if f.is_repeated else "F" for f in field.message_type.fields
+        }
         for field in pb.SingleOptimizerDump.DESCRIPTOR.fields
     } == STATES
     assert {
@@ -239,7 +241,9 @@ def one_dump(draw, kind, dim):
     out = b"".join(field_bytes(KINDS[kind], part) for part in parts)
     if draw(st.integers(0, 4)) == 0:
         other = draw(st.sampled_from(sorted(KINDS)))
-        out = draw(st.sampled_from([field_bytes(KINDS[other], b"") + out, out + field_bytes(KINDS[other], b""), out * 2]))
+        out = draw(
+            st.sampled_from([field_bytes(KINDS[other], b"") + out, out + field_bytes(KINDS[other], b""), out * 2])
+        )
     return field_bytes(1, out)
 
 
@@ -409,7 +413,12 @@ def test_golden_record_of_an_ftrl_and_an_sgd_segment(tmp_path):
 
 @pytest.mark.parametrize(
     ("slots", "dim", "kinds", "size"),
-    [("0,2,3", 33, ("ftrl", "sgd"), 196), ("1", 17, ("ftrl", "sgd"), 116), ("4", 16, ("sgd",), 97), ("5", 32, ("sgd",), 177)],
+    [
+        ("0,2,3", 33, ("ftrl", "sgd"), 196),
+        ("1", 17, ("ftrl", "sgd"), 116),
+        ("4", 16, ("sgd",), 97),
+        ("5", 32, ("sgd",), 177),
+    ],
 )
 def test_record_sizes_of_real_tables(slots, dim, kinds, size, tmp_path):
     one = {"zero": np.zeros((1, 1), np.float32), "norm": np.full((1, 1), 0.1, np.float32)}

@@ -137,7 +137,14 @@ def test_missing_timestamp_is_zero(tmp_path):
 
 def test_other_files_are_ignored(tmp_path):
     mx.write_table(tmp_path / "t", make([1]), 1)
-    for name in ("t-00000-of-00009-tmp-123", "t-x-00000-of-00002", "t-0-of-1", "t1-00000-of-00002", "t", "t-000000-of-00001"):
+    for name in (
+        "t-00000-of-00009-tmp-123",
+        "t-x-00000-of-00002",
+        "t-0-of-1",
+        "t1-00000-of-00002",
+        "t",
+        "t-000000-of-00001",
+    ):
         (tmp_path / name).write_bytes(b"junk")
     (tmp_path / "t.meta-00000-of-00003").write_bytes(b"")
     assert mx.read_table(tmp_path / "t").ids.tolist() == [1]
@@ -322,7 +329,9 @@ def test_failed_rename_leaves_no_mixture(tmp_path, monkeypatch):
 
 
 def test_core_reports_a_failed_write():
-    columns = _core.TableColumns(np.arange(100_000), np.zeros((100_000, 4), np.float32), np.zeros(100_000, np.int64), [])
+    columns = _core.TableColumns(
+        np.arange(100_000), np.zeros((100_000, 4), np.float32), np.zeros(100_000, np.int64), []
+    )
     columns.plan(None, 0)
     for compression in ("", "snappy"):
         with pytest.raises(OSError, match="/dev/full"):

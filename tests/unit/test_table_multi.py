@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 import mexport_pb as mx
@@ -101,14 +100,14 @@ def test_refuses_meta_records_that_are_none(record, tmp_path):
     mx.write_multi_table(tmp_path / "m", {"a": make([1])}, 1)
     with RecordWriter(tmp_path / "m.meta-00000-of-00001") as writer:
         writer.write(record)
-    with pytest.raises(mx.TableError, match=r"m.meta-00000-of-00001: offset 0: not a MultiHashTableMetadata"):
+    with pytest.raises(mx.TableError, match=r"meta-00000-of-00001: offset 0: (not a Multi|table name: got)"):
         mx.read_multi_table(tmp_path / "m")
 
 
 def test_refuses_sets_that_differ(tmp_path):
     mx.write_multi_table(tmp_path / "m", {"a": make([1])}, 2)
     (tmp_path / "m.meta-00001-of-00002").unlink()
-    with pytest.raises(mx.TableError, match="m.meta: shard 1 doesn't show up"):
+    with pytest.raises(mx.TableError, match=r"m\.meta: shard 1 doesn't show up"):
         mx.read_multi_table(tmp_path / "m")
     (tmp_path / "m.meta-00000-of-00002").rename(tmp_path / "m.meta-00000-of-00001")
     with pytest.raises(mx.TableError, match="doesn't match nshards: got 1, want 2"):
