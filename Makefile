@@ -39,7 +39,7 @@ $(VENV)/.stamp: pyproject.toml Makefile
 
 build: setup ## compile proto/ and cpp/ into the source tree
 	@mkdir -p build
-	@$(CMAKE) --preset default $(CMAKE_FLAGS) > build/configure.log 2>&1 || (cat build/configure.log; exit 1)
+	@$(CMAKE) --preset default $(CMAKE_FLAGS) -DMEXPORT_BUILD_TESTS=OFF > build/configure.log 2>&1 || (cat build/configure.log; exit 1)
 	@$(CMAKE) --build --preset default -j $(JOBS)
 	@$(CMAKE) --install build/default --prefix . > /dev/null
 

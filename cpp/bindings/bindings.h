@@ -11,6 +11,9 @@ void RegisterErrors();
 // Sorted tables and data files of bundles.
 void RegisterBundle(pybind11::module_& module);
 
+// EmbeddingTable and MultiTable.
+void RegisterEmbeddingTable(pybind11::module_& module);
+
 // Shard files of hash tables.
 void RegisterTableFile(pybind11::module_& module);
 

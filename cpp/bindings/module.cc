@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, module) {
   mexport::InstallInterruptHook();
   mexport::RegisterErrors();
   mexport::RegisterBundle(module);
+  mexport::RegisterEmbeddingTable(module);
   mexport::RegisterRecord(module);
   mexport::RegisterTableFile(module);
 }
