@@ -22,6 +22,9 @@ class Sizes:
         bundle_bytes: Data of a checkpoint.
         bundle_tensors: Its tensors.
         index_tensors: Tensors of a checkpoint whose index counts.
+        embedding_rows: Ids of an embedding table.
+        embedding_dim: Floats of each.
+        embedding_lookups: Ids that a figure of lookups is measured over.
         repeats: Each figure is the best of so many.
     """
 
@@ -33,6 +36,9 @@ class Sizes:
     bundle_bytes: int
     bundle_tensors: int
     index_tensors: int
+    embedding_rows: int
+    embedding_dim: int
+    embedding_lookups: int
     repeats: int
 
 
@@ -45,6 +51,9 @@ FULL = Sizes(
     bundle_bytes=1 << 28,
     bundle_tensors=64,
     index_tensors=100_000,
+    embedding_rows=20_000_000,
+    embedding_dim=32,
+    embedding_lookups=4_000_000,
     repeats=5,
 )
 QUICK = Sizes(
@@ -56,6 +65,9 @@ QUICK = Sizes(
     bundle_bytes=1 << 22,
     bundle_tensors=4,
     index_tensors=1000,
+    embedding_rows=50_000,
+    embedding_dim=32,
+    embedding_lookups=100_000,
     repeats=1,
 )
 
