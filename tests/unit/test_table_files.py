@@ -7,10 +7,10 @@ import struct
 
 import numpy as np
 import pytest
-from mexport_pb._proto.hash_table_pb2 import SlotExpireTimeConfig
 
 import mexport_pb as mx
 from mexport_pb import _core
+from mexport_pb._proto.hash_table_pb2 import SlotExpireTimeConfig
 from mexport_pb.record import RecordWriter, write_records
 from mexport_pb.table.shards import auto_shard_count
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from mexport_pb._proto.hash_table_pb2 import MultiHashTableMetadata, SlotExpireTimeConfig
 
 import mexport_pb as mx
+from mexport_pb._proto.hash_table_pb2 import MultiHashTableMetadata, SlotExpireTimeConfig
 from mexport_pb.record import RecordReader, RecordWriter, write_records
 from tests.unit.test_table_files import assert_same, files_of, make, random_ids
 
