@@ -22,14 +22,11 @@ class Sizes:
         bundle_bytes: Data of a checkpoint.
         bundle_tensors: Its tensors.
         index_tensors: Tensors of a checkpoint whose index counts.
-<<<<<<< HEAD
         table_rows: Entries of a table dump.
         python_table_rows: Entries for paths that cost a protobuf message each.
-=======
         embedding_rows: Ids of an embedding table.
         embedding_dim: Floats of each.
         embedding_lookups: Ids that a figure of lookups is measured over.
->>>>>>> engine
         repeats: Each figure is the best of so many.
     """
 
@@ -41,14 +38,11 @@ class Sizes:
     bundle_bytes: int
     bundle_tensors: int
     index_tensors: int
-<<<<<<< HEAD
     table_rows: int
     python_table_rows: int
-=======
     embedding_rows: int
     embedding_dim: int
     embedding_lookups: int
->>>>>>> engine
     repeats: int
 
 
@@ -61,14 +55,11 @@ FULL = Sizes(
     bundle_bytes=1 << 28,
     bundle_tensors=64,
     index_tensors=100_000,
-<<<<<<< HEAD
     table_rows=2_000_000,
     python_table_rows=50_000,
-=======
     embedding_rows=20_000_000,
     embedding_dim=32,
     embedding_lookups=4_000_000,
->>>>>>> engine
     repeats=5,
 )
 QUICK = Sizes(
@@ -80,14 +71,11 @@ QUICK = Sizes(
     bundle_bytes=1 << 22,
     bundle_tensors=4,
     index_tensors=1000,
-<<<<<<< HEAD
     table_rows=20_000,
     python_table_rows=2000,
-=======
     embedding_rows=50_000,
     embedding_dim=32,
     embedding_lookups=100_000,
->>>>>>> engine
     repeats=1,
 )
 
