@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mexport_pb._proto.queue_runner_pb2 import QueueRunnerDef
-
 from mexport_pb import messages as mm
 from mexport_pb._proto.control_flow_pb2 import CondContextDef, WhileContextDef
 from mexport_pb._proto.graph_pb2 import FunctionDef, NodeDef, OpDef
+from mexport_pb._proto.queue_runner_pb2 import QueueRunnerDef
 from mexport_pb._proto.saved_model_pb2 import AssetFileDef, MetaGraphDef
 from mexport_pb._proto.saver_pb2 import SaverDef
 from mexport_pb._proto.tensor_pb2 import TensorShapeProto
