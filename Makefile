@@ -65,6 +65,7 @@ types: build ## mypy --strict; do the stubs of _core fit the module?
 
 generated: build ## are the generated files what their sources make?
 	@$(PY) scripts/generate_op_defs.py --check
+	@$(PY) tests/golden/regen.py --check
 
 check: lint types generated test test-asan test-wheel ## all that continuous integration runs
 

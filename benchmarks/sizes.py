@@ -25,6 +25,8 @@ class Sizes:
         embedding_rows: Ids of an embedding table.
         embedding_dim: Floats of each.
         embedding_lookups: Ids that a figure of lookups is measured over.
+        table_rows: Entries of a table dump.
+        python_table_rows: Entries for paths that cost a protobuf message each.
         repeats: Each figure is the best of so many.
     """
 
@@ -39,6 +41,8 @@ class Sizes:
     embedding_rows: int
     embedding_dim: int
     embedding_lookups: int
+    table_rows: int
+    python_table_rows: int
     repeats: int
 
 
@@ -54,6 +58,8 @@ FULL = Sizes(
     embedding_rows=20_000_000,
     embedding_dim=32,
     embedding_lookups=4_000_000,
+    table_rows=2_000_000,
+    python_table_rows=50_000,
     repeats=5,
 )
 QUICK = Sizes(
@@ -68,6 +74,8 @@ QUICK = Sizes(
     embedding_rows=50_000,
     embedding_dim=32,
     embedding_lookups=100_000,
+    table_rows=20_000,
+    python_table_rows=2000,
     repeats=1,
 )
 

@@ -71,8 +71,11 @@ def main() -> None:
     parser.add_argument("--model-dir", type=Path, required=True)
     parser.add_argument("--export-base", type=Path, required=True)
     args = parser.parse_args()
+    # Imports count for the process and not for the export, here as in the rival.
+    for name in mx.__all__:
+        getattr(mx, name)
     if args.way == "traced":
-        import tensorflow  # noqa: F401 - so that its import does not count as time of the export
+        import tensorflow  # noqa: F401
     began = time.perf_counter()
     path = WAYS[args.way](args.model_dir, args.export_base)
     report = {

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = {"asan": ("libasan.so", "libubsan.so"), "tsan": ("libtsan.so",)}
 TESTS = sorted(
     str(path)
-    for room in ("crc32c", "record", "bundle", "embedding_table")
+    for room in ("crc32c", "record", "bundle", "table", "embedding_table")
     for path in ROOT.glob(f"tests/unit/test_{room}*.py")
 )
 

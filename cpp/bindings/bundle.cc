@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "core/bundle_data.h"
 #include "core/bundle_layout.h"
 #include "core/error.h"
@@ -92,7 +93,7 @@ std::uint32_t ReadInto(const BundleDataReader& reader, const TensorPlace& place,
     throw Error(ErrorKind::kInvalidArgument,
                 "buffer size: got " + std::to_string(info.size) + ", want " + std::to_string(place.size) + " bytes");
   }
-  const py::gil_scoped_release release;
+  const GilRelease release;
   return reader.Read(place, info.ptr);
 }
 
@@ -102,7 +103,7 @@ std::uint32_t ReadBox(const BundleDataReader& reader, const TensorPlace& place, 
   const TensorBox box(element_size, shape, starts, lengths);
   const py::buffer_info info = BytesOf(out, true);
   CheckBufferSize(info, box.BoxBytes());
-  const py::gil_scoped_release release;
+  const GilRelease release;
   return reader.ReadBox(place, box, info.ptr);
 }
 
@@ -111,7 +112,7 @@ py::tuple ReadStrings(const BundleDataReader& reader, const TensorPlace& place) 
   std::uint32_t crc = 0;
   std::vector<std::string_view> strings;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     crc = reader.ReadStored(place, &stored);
     strings = SplitStrings(stored, place.elements);
   }
@@ -124,7 +125,7 @@ template <typename Append>
 py::tuple ReleaseAndAppend(const Append& append) {
   AppendedTensor appended;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     appended = append();
   }
   return py::make_tuple(appended.offset, appended.size, appended.crc);
@@ -168,20 +169,21 @@ void RegisterBundle(py::module_& module) {
            py::arg("layout"), py::arg("offset"), py::arg("size"), py::arg("elements"), py::arg("name"));
 
   py::class_<BundleDataReader>(module, "BundleDataReader")
-      .def(py::init<const std::string&>(), py::arg("path"))
+      .def(py::init<const std::string&>(), py::arg("path"), py::call_guard<GilRelease>())
       .def_property_readonly("size", &BundleDataReader::size)
       .def("read_into", &ReadInto, py::arg("place"), py::arg("out"))
       .def("read_box", &ReadBox, py::arg("place"), py::arg("element_size"), py::arg("shape"), py::arg("starts"),
            py::arg("lengths"), py::arg("out"))
       .def("read_strings", &ReadStrings, py::arg("place"))
-      .def("check", &BundleDataReader::Check, py::arg("place"), py::call_guard<py::gil_scoped_release>());
+      .def("check", &BundleDataReader::Check, py::arg("place"), py::call_guard<GilRelease>());
 
   py::class_<BundleDataWriter>(module, "BundleDataWriter")
-      .def(py::init<const std::string&, std::uint64_t>(), py::arg("path"), py::arg("expected_size") = 0)
+      .def(py::init<const std::string&, std::uint64_t>(), py::arg("path"), py::arg("expected_size") = 0,
+           py::call_guard<GilRelease>())
       .def("append", &AppendBuffer, py::arg("data"))
       .def("append_strings", &AppendList, py::arg("strings"))
       .def("append_from", &AppendFrom, py::arg("reader"), py::arg("place"))
-      .def("close", &BundleDataWriter::Close, py::call_guard<py::gil_scoped_release>());
+      .def("close", &BundleDataWriter::Close, py::call_guard<GilRelease>());
 }
 
 }  // namespace mexport

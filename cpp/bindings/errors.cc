@@ -2,6 +2,7 @@
 #include <exception>
 
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "core/error.h"
 
 namespace py = pybind11;
@@ -40,21 +41,25 @@ py::object DecodePath(const std::string& path) {
       PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size())));
 }
 
+// Never destroyed: nothing can be imported any more when the interpreter ends.
+py::handle errors_module;
+
 void Raise(const Error& error) {
-  const py::object type = py::module_::import("mexport_pb.errors").attr(ClassName(error.kind()));
-  py::object instance;
-  if (error.kind() == ErrorKind::kInvalidArgument) {
-    instance = type(error.what());
-  } else {
-    instance = type(error.what(), py::arg("path") = DecodePath(error.path()),
-                    py::arg("offset") = error.offset() < 0 ? py::object(py::none()) : py::int_(error.offset()));
+  const py::object type = errors_module.attr(ClassName(error.kind()));
+  const py::tuple message = py::make_tuple(error.what());
+  py::dict where;
+  if (error.kind() != ErrorKind::kInvalidArgument) {
+    where["path"] = DecodePath(error.path());
+    where["offset"] = error.offset() < 0 ? py::object(py::none()) : py::int_(error.offset());
   }
+  const py::object instance = NewFromPython([&] { return PyObject_Call(type.ptr(), message.ptr(), where.ptr()); });
   PyErr_SetObject(type.ptr(), instance.ptr());
 }
 
 }  // namespace
 
 void RegisterErrors() {
+  errors_module = py::module_::import("mexport_pb.errors").release();
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);

@@ -1,9 +1,11 @@
 #include "bindings/record_codecs.h"
 
-#include <pybind11/pybind11.h>
-
+#include <algorithm>
+#include <string>
+#include <string_view>
 #include <utility>
 
+#include "bindings/gil.h"
 #include "core/error.h"
 #include "core/record_codec.h"
 #include "core/record_deflate.h"
@@ -20,28 +22,48 @@ constexpr int kMemLevel = 9;
 
 int WindowBits(DeflateFormat format) { return format == DeflateFormat::kZlib ? 15 : 15 + 16; }
 
+// A borrowed view, which the callee must not keep.
 py::object View(std::span<const std::uint8_t> bytes) {
-  return py::memoryview::from_memory(bytes.data(), static_cast<py::ssize_t>(bytes.size()));
+  // PyBUF_READ: nothing is written.
+  auto* data = const_cast<char*>(reinterpret_cast<const char*>(bytes.data()));
+  return NewFromPython(
+      [&] { return PyMemoryView_FromMemory(data, static_cast<Py_ssize_t>(bytes.size()), PyBUF_READ); });
 }
 
 py::object WritableView(std::span<std::uint8_t> bytes) {
-  return py::memoryview::from_memory(static_cast<void*>(bytes.data()), static_cast<py::ssize_t>(bytes.size()));
+  auto* data = reinterpret_cast<char*>(bytes.data());
+  return NewFromPython(
+      [&] { return PyMemoryView_FromMemory(data, static_cast<Py_ssize_t>(bytes.size()), PyBUF_WRITE); });
+}
+
+py::object Import(const char* name) {
+  return NewFromPython([&] { return PyImport_ImportModule(name); });
 }
 
 class ZlibEncoder final : public StreamEncoder {
  public:
-  explicit ZlibEncoder(DeflateFormat format) : zlib_(py::module_::import("zlib")) {
+  explicit ZlibEncoder(DeflateFormat format) : zlib_(Import("zlib")) {
     object_ = zlib_.attr("compressobj")(kDefaultLevel, zlib_.attr("DEFLATED"), WindowBits(format), kMemLevel);
   }
 
   void Encode(std::span<const std::uint8_t> in, ByteSink& out) override {
-    Pass([&] { return object_.attr("compress")(View(in)); }, out);
+    Pass(
+        [&] {
+          const py::object view = View(in);
+          return NewFromPython([&] { return PyObject_CallMethod(object_.ptr(), "compress", "O", view.ptr()); });
+        },
+        out);
   }
   void Flush(ByteSink& out) override {
-    Pass([&] { return object_.attr("flush")(zlib_.attr("Z_PARTIAL_FLUSH")); }, out);
+    Pass(
+        [&] {
+          const py::object mode = zlib_.attr("Z_PARTIAL_FLUSH");
+          return NewFromPython([&] { return PyObject_CallMethod(object_.ptr(), "flush", "O", mode.ptr()); });
+        },
+        out);
   }
   void Finish(ByteSink& out) override {
-    Pass([&] { return object_.attr("flush")(); }, out);
+    Pass([&] { return NewFromPython([&] { return PyObject_CallMethod(object_.ptr(), "flush", nullptr); }); }, out);
   }
 
  private:
@@ -50,24 +72,27 @@ class ZlibEncoder final : public StreamEncoder {
   static void Pass(Encode encode, ByteSink& out) {
     std::string bytes;
     {
-      py::gil_scoped_acquire gil;
+      const GilAcquire gil;
       bytes = py::cast<std::string>(encode());
     }
     out.Append(bytes.data(), bytes.size());
   }
 
-  py::module_ zlib_;
+  py::object zlib_;
   py::object object_;
 };
 
 class ZlibDecoder final : public StreamDecoder {
  public:
-  explicit ZlibDecoder(DeflateFormat format) : zlib_(py::module_::import("zlib")), format_(format) { Renew(); }
+  explicit ZlibDecoder(DeflateFormat format) : zlib_(Import("zlib")), format_(format) { Renew(); }
 
   Step Decode(std::span<const std::uint8_t> in, std::span<std::uint8_t> out) override {
-    py::gil_scoped_acquire gil;
+    const GilAcquire gil;
     try {
-      const py::bytes bytes = object_.attr("decompress")(View(in), out.size());
+      const py::object view = View(in);
+      const auto room = static_cast<Py_ssize_t>(out.size());
+      const py::bytes bytes =
+          NewFromPython([&] { return PyObject_CallMethod(object_.ptr(), "decompress", "On", view.ptr(), room); });
       const std::string_view produced = bytes;
       std::copy(produced.begin(), produced.end(), out.begin());
       const std::size_t left = py::len(object_.attr("unconsumed_tail")) + py::len(object_.attr("unused_data"));
@@ -81,34 +106,34 @@ class ZlibDecoder final : public StreamDecoder {
   }
 
   void Reset() override {
-    py::gil_scoped_acquire gil;
+    const GilAcquire gil;
     Renew();
   }
 
  private:
   void Renew() { object_ = zlib_.attr("decompressobj")(WindowBits(format_)); }
 
-  py::module_ zlib_;
+  py::object zlib_;
   DeflateFormat format_;
   py::object object_;
 };
 
 class CramjamSnappy final : public BlockCodec {
  public:
-  CramjamSnappy() : snappy_(py::module_::import("cramjam")) {
+  CramjamSnappy() : snappy_(Import("cramjam")) {
     damage_ = snappy_.attr("DecompressionError");
     snappy_ = snappy_.attr("snappy");
   }
 
   std::size_t Compress(std::span<const std::uint8_t> in, std::span<std::uint8_t> out) override {
-    py::gil_scoped_acquire gil;
-    return py::cast<std::size_t>(snappy_.attr("compress_raw_into")(View(in), WritableView(out)));
+    const GilAcquire gil;
+    return Call("compress_raw_into", in, out);
   }
 
   void Decompress(std::span<const std::uint8_t> in, std::span<std::uint8_t> out) override {
-    py::gil_scoped_acquire gil;
+    const GilAcquire gil;
     try {
-      const auto size = py::cast<std::size_t>(snappy_.attr("decompress_raw_into")(View(in), WritableView(out)));
+      const std::size_t size = Call("decompress_raw_into", in, out);
       if (size == out.size()) return;
       throw Error(ErrorKind::kRecordCompression, "damaged snappy block: got " + std::to_string(size) +
                                                      " uncompressed bytes, want " + std::to_string(out.size()));
@@ -120,43 +145,61 @@ class CramjamSnappy final : public BlockCodec {
   }
 
  private:
+  std::size_t Call(const char* method, std::span<const std::uint8_t> in, std::span<std::uint8_t> out) {
+    const py::object from = View(in);
+    const py::object to = WritableView(out);
+    return py::cast<std::size_t>(
+        NewFromPython([&] { return PyObject_CallMethod(snappy_.ptr(), method, "OO", from.ptr(), to.ptr()); }));
+  }
+
   py::object snappy_;
   py::object damage_;
 };
 
-[[noreturn]] void RefuseCompression(const std::string& compression) {
-  throw Error(ErrorKind::kInvalidArgument,
-              "compression: got '" + compression + "', want none, 'zlib', 'gzip' or 'snappy'");
-}
-
 }  // namespace
 
-std::unique_ptr<ByteSink> Compressed(std::unique_ptr<ByteSink> inner, const std::string& compression) {
-  if (compression.empty()) return inner;
-  if (compression == "zlib") {
-    return std::make_unique<DeflateSink>(std::move(inner), std::make_unique<ZlibEncoder>(DeflateFormat::kZlib));
+Compression ToCompression(py::handle name) {
+  if (name.is_none()) return Compression::kNone;
+  if (py::isinstance<py::str>(name)) {
+    const auto lower = py::cast<std::string>(name.attr("lower")());
+    if (lower.empty()) return Compression::kNone;
+    if (lower == "zlib") return Compression::kZlib;
+    if (lower == "gzip") return Compression::kGzip;
+    if (lower == "snappy") return Compression::kSnappy;
   }
-  if (compression == "gzip") {
-    return std::make_unique<DeflateSink>(std::move(inner), std::make_unique<ZlibEncoder>(DeflateFormat::kGzip));
-  }
-  if (compression == "snappy") return std::make_unique<SnappySink>(std::move(inner), std::make_unique<CramjamSnappy>());
-  RefuseCompression(compression);
+  throw Error(ErrorKind::kInvalidArgument,
+              "compression: got " + py::cast<std::string>(py::repr(name)) + ", want None, 'zlib', 'gzip' or 'snappy'");
 }
 
-std::unique_ptr<ByteSource> Decompressed(std::unique_ptr<ByteSource> inner, const std::string& compression) {
-  if (compression.empty()) return inner;
-  if (compression == "zlib") {
-    return std::make_unique<InflateSource>(std::move(inner), std::make_unique<ZlibDecoder>(DeflateFormat::kZlib),
-                                           DeflateFormat::kZlib);
+std::unique_ptr<ByteSink> Compressed(std::unique_ptr<ByteSink> inner, Compression compression) {
+  switch (compression) {
+    case Compression::kNone:
+      break;
+    case Compression::kZlib:
+      return std::make_unique<DeflateSink>(std::move(inner), std::make_unique<ZlibEncoder>(DeflateFormat::kZlib));
+    case Compression::kGzip:
+      return std::make_unique<DeflateSink>(std::move(inner), std::make_unique<ZlibEncoder>(DeflateFormat::kGzip));
+    case Compression::kSnappy:
+      return std::make_unique<SnappySink>(std::move(inner), std::make_unique<CramjamSnappy>());
   }
-  if (compression == "gzip") {
-    return std::make_unique<InflateSource>(std::move(inner), std::make_unique<ZlibDecoder>(DeflateFormat::kGzip),
-                                           DeflateFormat::kGzip);
+  return inner;
+}
+
+std::unique_ptr<ByteSource> Decompressed(std::unique_ptr<ByteSource> inner, Compression compression,
+                                         std::uint64_t max_record_bytes) {
+  switch (compression) {
+    case Compression::kNone:
+      break;
+    case Compression::kZlib:
+      return std::make_unique<InflateSource>(std::move(inner), std::make_unique<ZlibDecoder>(DeflateFormat::kZlib),
+                                             DeflateFormat::kZlib);
+    case Compression::kGzip:
+      return std::make_unique<InflateSource>(std::move(inner), std::make_unique<ZlibDecoder>(DeflateFormat::kGzip),
+                                             DeflateFormat::kGzip);
+    case Compression::kSnappy:
+      return std::make_unique<SnappySource>(std::move(inner), std::make_unique<CramjamSnappy>(), max_record_bytes);
   }
-  if (compression == "snappy") {
-    return std::make_unique<SnappySource>(std::move(inner), std::make_unique<CramjamSnappy>());
-  }
-  RefuseCompression(compression);
+  return inner;
 }
 
 }  // namespace mexport

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "bindings/record_codecs.h"
 #include "core/error.h"
 #include "core/table_reader.h"
@@ -26,26 +27,30 @@ namespace {
 using Ids = py::array_t<std::int64_t, py::array::c_style>;
 using Floats = py::array_t<float, py::array::c_style>;
 
-// Codecs hold Python objects, so they are made and destroyed with the GIL, whatever thread that is on.
+// Codecs hold Python objects, so they are made and destroyed with the GIL. Only the thread that called from Python can
+// take it, so compressed files have one thread.
+constexpr std::size_t kStreamThreads = 1;
+
 template <typename T, typename Make>
 std::shared_ptr<T> MakeWithGil(Make make) {
-  const py::gil_scoped_acquire gil;
+  const GilAcquire gil;
   return std::shared_ptr<T>(make().release(), [](T* pointer) {
-    const py::gil_scoped_acquire destroying;
+    const GilAcquire destroying;
     delete pointer;
   });
 }
 
-OpenRecords Opener(const std::string& compression) {
+OpenRecords Opener(Compression compression) {
   return [compression](const std::string& path) {
     auto file = std::make_unique<FileSource>(File::OpenForRead(path));
     return MakeWithGil<RecordReader>([&] {
-      return std::make_unique<RecordReader>(Decompressed(std::move(file), compression), path, kMaxEntryBytes);
+      return std::make_unique<RecordReader>(Decompressed(std::move(file), compression, kMaxEntryBytes), path,
+                                            kMaxEntryBytes);
     });
   };
 }
 
-OpenWriter WriteOpener(const std::string& compression) {
+OpenWriter WriteOpener(Compression compression) {
   return [compression](const std::string& path) {
     auto file = std::make_unique<FileSink>(File::Create(path));
     return MakeWithGil<RecordWriter>(
@@ -91,12 +96,14 @@ py::tuple ToPython(EntryBatch batch) {
                         Adopt<std::int64_t>(buffers[2], {n}), segments);
 }
 
-py::tuple ReadFiles(const std::vector<std::string>& paths, const std::string& compression, std::size_t threads) {
+py::tuple ReadFiles(const std::vector<std::string>& paths, py::handle compression_name, std::size_t threads) {
+  const Compression compression = ToCompression(compression_name);
   EntryBatch batch;
   {
-    const py::gil_scoped_release release;
-    batch = compression.empty() ? ReadTableFiles(paths, std::nullopt, threads)
-                                : ReadTableStreams(paths, std::nullopt, Opener(compression), threads);
+    const GilRelease release;
+    batch = compression == Compression::kNone
+                ? ReadTableFiles(paths, std::nullopt, threads)
+                : ReadTableStreams(paths, std::nullopt, Opener(compression), kStreamThreads);
   }
   return ToPython(std::move(batch));
 }
@@ -104,7 +111,8 @@ py::tuple ReadFiles(const std::vector<std::string>& paths, const std::string& co
 using PythonParts = std::vector<std::pair<std::size_t, std::uint64_t>>;
 
 py::list ReadMultiFiles(const std::vector<std::pair<std::string, PythonParts>>& files, std::size_t tables,
-                        const std::string& compression, std::size_t threads) {
+                        py::handle compression_name) {
+  const Compression compression = ToCompression(compression_name);
   std::vector<MultiTableFile> converted;
   for (const auto& [path, parts] : files) {
     MultiTableFile file{path, {}};
@@ -116,8 +124,8 @@ py::list ReadMultiFiles(const std::vector<std::pair<std::string, PythonParts>>& 
   }
   std::vector<EntryBatch> batches;
   {
-    const py::gil_scoped_release release;
-    batches = ReadMultiTableFiles(converted, tables, Opener(compression), threads);
+    const GilRelease release;
+    batches = ReadMultiTableFiles(converted, tables, Opener(compression), kStreamThreads);
   }
   py::list result;
   for (EntryBatch& batch : batches) result.append(ToPython(std::move(batch)));
@@ -126,13 +134,13 @@ py::list ReadMultiFiles(const std::vector<std::pair<std::string, PythonParts>>& 
 
 class Iterator {
  public:
-  Iterator(std::vector<std::string> paths, const std::string& compression)
-      : iterator_(std::move(paths), std::nullopt, Opener(compression)) {}
+  Iterator(std::vector<std::string> paths, py::handle compression)
+      : iterator_(std::move(paths), std::nullopt, Opener(ToCompression(compression))) {}
 
   py::tuple Next(std::size_t max_rows) {
     EntryBatch batch;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       const std::lock_guard lock(mutex_);
       batch = iterator_.Next(max_rows);
     }
@@ -192,7 +200,7 @@ class TableColumns {
       throw Error(ErrorKind::kInvalidArgument,
                   "days: got " + std::to_string(days->size()) + " slots, want " + std::to_string(TableExpiry::kSlots));
     }
-    const py::gil_scoped_release release;
+    const GilRelease release;
     std::optional<TableExpiry> expiry;
     if (days) expiry = {*days, max_update_time};
     rows_ = OrderRows(ids_, source_.timestamps, expiry ? &*expiry : nullptr);
@@ -233,14 +241,15 @@ class TableColumns {
 };
 
 void WriteFiles(const std::vector<std::string>& paths, const std::vector<const TableColumns*>& tables,
-                const std::string& compression, std::size_t threads) {
+                py::handle compression_name, std::size_t threads) {
+  const Compression compression = ToCompression(compression_name);
   std::vector<TableToWrite> converted;
   for (const TableColumns* table : tables) converted.push_back(table->ToWrite());
-  const py::gil_scoped_release release;
-  if (compression.empty() && converted.size() == 1) {
+  const GilRelease release;
+  if (compression == Compression::kNone && converted.size() == 1) {
     WriteTableFiles(paths, converted.front(), threads);
   } else {
-    WriteTableStreams(paths, converted, WriteOpener(compression), threads);
+    WriteTableStreams(paths, converted, WriteOpener(compression), kStreamThreads);
   }
 }
 
@@ -291,8 +300,7 @@ py::bytes InsertTags(const Floats& floats, std::uint8_t tag, const std::string& 
 
 void RegisterTableFile(py::module_& module) {
   module.def("read_table_files", &ReadFiles, py::arg("paths"), py::arg("compression"), py::arg("threads"));
-  module.def("read_multi_table_files", &ReadMultiFiles, py::arg("files"), py::arg("tables"), py::arg("compression"),
-             py::arg("threads"));
+  module.def("read_multi_table_files", &ReadMultiFiles, py::arg("files"), py::arg("tables"), py::arg("compression"));
   module.def("write_table_files", &WriteFiles, py::arg("paths"), py::arg("tables"), py::arg("compression"),
              py::arg("threads"));
   module.def("optimizer_states", &OptimizerStates);
@@ -300,7 +308,7 @@ void RegisterTableFile(py::module_& module) {
   module.def("strip_entry_tags", &StripTags, py::arg("tagged"), py::arg("tag"), py::arg("implementation"));
   module.def("insert_entry_tags", &InsertTags, py::arg("floats"), py::arg("tag"), py::arg("implementation"));
   py::class_<Iterator>(module, "TableIterator")
-      .def(py::init<std::vector<std::string>, const std::string&>(), py::arg("paths"), py::arg("compression"))
+      .def(py::init<std::vector<std::string>, py::handle>(), py::arg("paths"), py::arg("compression"))
       .def("next", &Iterator::Next, py::arg("max_rows"));
   py::class_<TableColumns>(module, "TableColumns")
       .def(py::init<Ids, Floats, Ids, const TableColumns::Segments&>(), py::arg("ids").noconvert(),

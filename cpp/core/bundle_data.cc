@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 
 #include "core/crc32c.h"
 #include "core/error.h"
@@ -112,7 +113,7 @@ void BundleDataWriter::Put(const void* data, std::size_t size) {
 }
 
 AppendedTensor BundleDataWriter::Append(const void* data, std::size_t size) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(exclusive_);
   CheckOpen();
   const std::uint64_t start = position_;
   const auto* from = static_cast<const char*>(data);
@@ -127,7 +128,7 @@ AppendedTensor BundleDataWriter::Append(const void* data, std::size_t size) {
 }
 
 AppendedTensor BundleDataWriter::AppendStrings(const std::vector<std::string_view>& strings) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(exclusive_);
   CheckOpen();
   const std::uint64_t start = position_;
   const StringsHeader header = MakeStringsHeader(strings);
@@ -141,7 +142,7 @@ AppendedTensor BundleDataWriter::AppendStrings(const std::vector<std::string_vie
 }
 
 AppendedTensor BundleDataWriter::AppendFrom(const BundleDataReader& reader, const TensorPlace& place) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(exclusive_);
   CheckOpen();
   reader.CheckPlace(place);
   const std::uint64_t start = position_;
@@ -161,7 +162,7 @@ AppendedTensor BundleDataWriter::AppendFrom(const BundleDataReader& reader, cons
 }
 
 void BundleDataWriter::Close() {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(exclusive_);
   CheckOpen();
   open_ = false;
   Flush();

@@ -3,12 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/bundle_layout.h"
+#include "core/exclusive.h"
 #include "core/file.h"
 #include "core/tensor_box.h"
 
@@ -55,7 +55,8 @@ struct AppendedTensor {
   std::uint32_t crc = 0;  // masked
 };
 
-// Writes one data file. Threads may share an object: calls take turns.
+// Writes one data file. Threads may share an object: calls take turns. Every method throws Error(kInvalidArgument) on a
+// closed one, and where Exclusive refuses.
 class BundleDataWriter {
  public:
   // Creates `path`. `expected_size`, when not 0, is reserved on the disk; the file ends up as long as what was
@@ -77,7 +78,7 @@ class BundleDataWriter {
   void Put(const void* data, std::size_t size);
   void Flush();
 
-  std::mutex mutex_;
+  Exclusive exclusive_{"bundle data file"};
   std::string path_;
   File file_;
   std::uint64_t expected_size_;

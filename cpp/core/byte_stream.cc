@@ -1,7 +1,5 @@
 #include "core/byte_stream.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -45,15 +43,14 @@ void FileSink::Close() {
 }
 
 std::size_t FileSource::ReadSome(std::uint8_t* buffer, std::size_t size) {
-  const std::size_t n = file_.Read(buffer, size);
+  const std::size_t n = file_.ReadSome(buffer, size);
   position_ += n;
   return n;
 }
 
 std::optional<std::uint64_t> FileSource::Remaining() const {
-  struct stat info;
-  if (::fstat(file_.descriptor(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
-  const auto size = static_cast<std::uint64_t>(info.st_size);
+  if (!regular_) return std::nullopt;
+  const std::uint64_t size = file_.Size();
   return size > position_ ? size - position_ : 0;
 }
 

@@ -84,17 +84,21 @@ class ByteSource {
   virtual std::size_t ReadSome(std::uint8_t* buffer, std::size_t size) = 0;
   // The bytes that are left; nothing where nobody can know (a pipe, a compressed stream).
   virtual std::optional<std::uint64_t> Remaining() const = 0;
+  // Whether ReadSome() finds bytes, or the end, without waiting for whoever writes a pipe. May say no too often.
+  virtual bool Ready() const = 0;
 };
 
 class FileSource final : public ByteSource {
  public:
-  explicit FileSource(File file) : file_(std::move(file)) {}
+  explicit FileSource(File file) : file_(std::move(file)), regular_(file_.IsRegular()) {}
 
   std::size_t ReadSome(std::uint8_t* buffer, std::size_t size) override;
   std::optional<std::uint64_t> Remaining() const override;
+  bool Ready() const override { return regular_ || file_.Ready(); }
 
  private:
   File file_;
+  bool regular_;
   std::uint64_t position_ = 0;
 };
 
@@ -106,6 +110,7 @@ class MemorySource final : public ByteSource {
 
   std::size_t ReadSome(std::uint8_t* buffer, std::size_t size) override;
   std::optional<std::uint64_t> Remaining() const override;
+  bool Ready() const override { return true; }
 
  private:
   std::vector<std::uint8_t> bytes_;
@@ -128,6 +133,8 @@ class InputWindow {
   void Consume(std::size_t size) { begin_ += size; }
   // The bytes behind the window.
   std::optional<std::uint64_t> Remaining() const { return source_->Remaining(); }
+  // Whether the source has more without waiting.
+  bool Ready() const { return source_->Ready(); }
 
  private:
   std::unique_ptr<ByteSource> source_;

@@ -85,7 +85,10 @@ __attribute__((target("avx512f,avx512bw,avx512vbmi"))) void InsertAvx512(const f
     const std::size_t n = count < kVectorFloats ? count : kVectorFloats;
     const __m512i plain = _mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << n) - 1), in);
     const __m512i tagged = _mm512_mask_permutexvar_epi8(tags, ~kShuffles.tags, shuffle, plain);
-    _mm512_mask_storeu_epi8(out, (std::uint64_t{1} << (kTaggedFloatBytes * n)) - 1, tagged);
+    // Whole words, and the last float once more for what is left: byte-wise masked stores are slow.
+    const std::size_t size = kTaggedFloatBytes * n;
+    _mm512_mask_storeu_epi32(out, static_cast<__mmask16>((1u << (size / 4)) - 1), tagged);
+    std::memcpy(out + size - sizeof(float), in + n - 1, sizeof(float));
     in += n;
     out += kTaggedFloatBytes * n;
     count -= n;

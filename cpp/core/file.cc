@@ -1,6 +1,7 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,16 +13,32 @@
 namespace mexport {
 namespace {
 
+void (*interrupt_hook)() = nullptr;
+
+void Interrupted() {
+  if (interrupt_hook != nullptr) interrupt_hook();
+}
+
+// Whether the call that failed with `error_number` is to be made again.
+bool Again(int error_number) {
+  if (error_number != EINTR) return false;
+  Interrupted();
+  return true;
+}
+
 int OpenOrThrow(const std::string& path, int flags, mode_t mode) {
-  int fd;
-  do {
-    fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
-  } while (fd < 0 && errno == EINTR);
-  if (fd < 0) throw IoError(errno, path);
-  return fd;
+  if (path.find('\0') != std::string::npos) throw Error(ErrorKind::kInvalidArgument, "path: got a null byte in it");
+  for (;;) {
+    const int fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+    if (fd >= 0) return fd;
+    const int error_number = errno;
+    if (!Again(error_number)) throw IoError(error_number, path);
+  }
 }
 
 }  // namespace
+
+void SetInterruptHook(void (*hook)()) { interrupt_hook = hook; }
 
 File File::OpenForRead(const std::string& path) { return File(OpenOrThrow(path, O_RDONLY, 0), path); }
 
@@ -48,18 +65,24 @@ std::uint64_t File::Size() const {
   return static_cast<std::uint64_t>(info.st_size);
 }
 
-std::size_t File::Read(void* buffer, std::size_t size) {
-  std::size_t done = 0;
-  while (done < size) {
-    const ssize_t n = ::read(fd_, static_cast<char*>(buffer) + done, size - done);
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      throw IoError(errno, path_);
-    }
-    if (n == 0) break;
-    done += static_cast<std::size_t>(n);
+bool File::IsRegular() const {
+  struct stat info;
+  return ::fstat(fd_, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+std::size_t File::ReadSome(void* buffer, std::size_t size) {
+  for (;;) {
+    const ssize_t n = ::read(fd_, buffer, size);
+    if (n >= 0) return static_cast<std::size_t>(n);
+    const int error_number = errno;
+    if (!Again(error_number)) throw IoError(error_number, path_);
   }
-  return done;
+}
+
+bool File::Ready() const {
+  pollfd state = {fd_, POLLIN, 0};
+  // Hang-ups and errors do not wait either.
+  return ::poll(&state, 1, 0) != 0;
 }
 
 std::size_t File::ReadAt(std::uint64_t offset, void* buffer, std::size_t size) const {
@@ -67,8 +90,9 @@ std::size_t File::ReadAt(std::uint64_t offset, void* buffer, std::size_t size) c
   while (done < size) {
     const ssize_t n = ::pread(fd_, static_cast<char*>(buffer) + done, size - done, static_cast<off_t>(offset + done));
     if (n < 0) {
-      if (errno == EINTR) continue;
-      throw IoError(errno, path_);
+      const int error_number = errno;
+      if (Again(error_number)) continue;
+      throw IoError(error_number, path_);
     }
     if (n == 0) break;
     done += static_cast<std::size_t>(n);
@@ -81,10 +105,13 @@ void File::Write(const void* data, std::size_t size) {
   while (done < size) {
     const ssize_t n = ::write(fd_, static_cast<const char*>(data) + done, size - done);
     if (n < 0) {
-      if (errno == EINTR) continue;
-      throw IoError(errno, path_);
+      const int error_number = errno;
+      if (Again(error_number)) continue;
+      throw IoError(error_number, path_);
     }
     done += static_cast<std::size_t>(n);
+    // A signal that finds some bytes written cuts the call short instead.
+    if (done < size) Interrupted();
   }
 }
 
@@ -103,11 +130,11 @@ void File::WriteAt(std::uint64_t offset, const void* data, std::size_t size) {
 
 void File::Allocate(std::uint64_t size) {
   if (size == 0) return;
-  int status;
-  do {
-    status = ::fallocate(fd_, 0, 0, static_cast<off_t>(size));
-  } while (status != 0 && errno == EINTR);
-  if (status != 0 && errno != EOPNOTSUPP && errno != ENOSYS) throw IoError(errno, path_);
+  while (::fallocate(fd_, 0, 0, static_cast<off_t>(size)) != 0) {
+    const int error_number = errno;
+    if (error_number == EOPNOTSUPP || error_number == ENOSYS) return;
+    if (!Again(error_number)) throw IoError(error_number, path_);
+  }
 }
 
 void File::Truncate(std::uint64_t size) {
@@ -115,7 +142,12 @@ void File::Truncate(std::uint64_t size) {
 }
 
 void File::Sync() {
-  if (::fsync(fd_) != 0) throw IoError(errno, path_);
+  while (::fsync(fd_) != 0) {
+    const int error_number = errno;
+    const bool unsupported = error_number == EINVAL || error_number == EROFS || error_number == ENOTSUP;
+    if (unsupported && !IsRegular()) return;
+    if (!Again(error_number)) throw IoError(error_number, path_);
+  }
 }
 
 void File::Close() {

@@ -32,6 +32,7 @@ class InflateSource final : public ByteSource {
 
   std::size_t ReadSome(std::uint8_t* buffer, std::size_t size) override;
   std::optional<std::uint64_t> Remaining() const override { return std::nullopt; }
+  bool Ready() const override { return output_pending_ || !input_.bytes().empty() || input_.Ready(); }
 
  private:
   InputWindow input_;

@@ -105,6 +105,7 @@ std::optional<std::span<const std::uint8_t>> RecordReader::PeekUnguarded() {
 
 template <typename Read>
 auto RecordReader::Guard(Read read) {
+  if (pending_) std::rethrow_exception(std::exchange(pending_, nullptr));
   if (failure_) std::rethrow_exception(failure_);
   try {
     return read();
@@ -115,9 +116,9 @@ auto RecordReader::Guard(Read read) {
     failure_ = std::current_exception();
     throw;
   } catch (...) {
-    // A codec's own exception may not be thrown twice.
-    failure_ = std::make_exception_ptr(
-        Error(ErrorKind::kRecordCompression, "an earlier read failed", path_, static_cast<std::int64_t>(offset_)));
+    // It may not be one that can be thrown twice.
+    failure_ = std::make_exception_ptr(Error(
+        ErrorKind::kInvalidArgument, "the record reader is of no use any more: an exception ended an earlier call"));
     throw;
   }
 }
@@ -138,6 +139,7 @@ RecordColumns RecordReader::ReadBatch(std::size_t max_records, std::size_t max_b
   std::size_t size = 0;
   const auto read = [&] {
     while (columns.offsets.size() <= max_records) {
+      if (columns.offsets.size() > 1 && !Buffered() && !window_.Ready()) break;
       const std::optional<std::span<const std::uint8_t>> record = PeekUnguarded();
       if (!record) break;
       const std::size_t end = size + record->size();
@@ -156,10 +158,9 @@ RecordColumns RecordReader::ReadBatch(std::size_t max_records, std::size_t max_b
   };
   try {
     Guard(read);
-  } catch (const Error&) {
+  } catch (...) {
     if (columns.offsets.size() == 1) throw;
-  } catch (const IoError&) {
-    if (columns.offsets.size() == 1) throw;
+    pending_ = std::current_exception();
   }
   return columns;
 }

@@ -22,8 +22,9 @@ struct RecordColumns {
   std::vector<std::int64_t> offsets;  // record i is data[offsets[i], offsets[i + 1])
 };
 
-// Every method that reads throws one of the kRecord… errors, with `path` and the offset of the record at fault; from
-// then on it throws the same one again.
+// Every method that reads throws one of the kRecord… errors, with `path` and the offset of the record at fault, or
+// IoError; from then on it throws the same one again. An exception of anybody else's (memory, a codec, the interrupt
+// hook) passes through once, and an Error(kInvalidArgument) stands for it from then on.
 class RecordReader {
  public:
   RecordReader(std::unique_ptr<ByteSource> source, std::string path, std::uint64_t max_record_bytes);
@@ -36,8 +37,8 @@ class RecordReader {
   // Whether Peek() needs to read nothing.
   bool Buffered() const;
   // Moves the next records into columns: at least one unless the end is reached, no more than max_records (at least 1),
-  // and no more than max_bytes of data unless the first one alone is larger. Damage is reported once the records before
-  // it are out.
+  // and no more than max_bytes of data unless the first one alone is larger. Once it has some, it does not wait for the
+  // writer of a pipe. Whatever is thrown is thrown by the next call where there are records before it.
   RecordColumns ReadBatch(std::size_t max_records, std::size_t max_bytes);
 
   // Where the next record begins in the uncompressed stream.
@@ -59,6 +60,8 @@ class RecordReader {
   // The size of the record that Peek() checked.
   std::optional<std::size_t> checked_;
   std::exception_ptr failure_;
+  // What ReadBatch() has not thrown yet.
+  std::exception_ptr pending_;
 };
 
 }  // namespace mexport

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/record_format.h"
 
 namespace mexport {
 namespace {
@@ -16,6 +17,7 @@ constexpr std::size_t kPrefixBytes = 4;
 constexpr std::size_t kBlockBytes = std::size_t{256} << 10;
 // A raw block begins with a varint of its uncompressed size.
 constexpr std::size_t kMaxVarintBytes = 5;
+constexpr std::uint64_t kFrameBytes = record_format::kHeaderBytes + record_format::kFooterBytes;
 // Snappy's densest element makes 64 bytes of 3, its wasteful ones 1 byte of 6.
 constexpr std::uint64_t kMaxExpansion = 64;
 constexpr std::uint64_t kMaxWaste = 6;
@@ -74,8 +76,11 @@ void SnappySink::Close() {
   inner_->Close();
 }
 
-SnappySource::SnappySource(std::unique_ptr<ByteSource> inner, std::unique_ptr<BlockCodec> codec)
-    : input_(std::move(inner)), codec_(std::move(codec)) {}
+SnappySource::SnappySource(std::unique_ptr<ByteSource> inner, std::unique_ptr<BlockCodec> codec,
+                           std::uint64_t max_record_bytes)
+    : input_(std::move(inner)),
+      codec_(std::move(codec)),
+      max_plain_(std::max<std::uint64_t>(kBlockBytes, max_record_bytes + kFrameBytes)) {}
 
 SnappySource::Block SnappySource::NextBlock() {
   if (!input_.Fill(kPrefixBytes)) {
@@ -92,6 +97,11 @@ SnappySource::Block SnappySource::NextBlock() {
   std::size_t plain = 0;
   if (complete) {
     plain = UncompressedSize(input_.bytes().subspan(kPrefixBytes, front), size);
+    if (plain > max_plain_) {
+      throw Error(ErrorKind::kRecordTooLarge, "snappy block: got " + std::to_string(plain) +
+                                                  " uncompressed bytes, want at most " + std::to_string(max_plain_) +
+                                                  " by the reader's limit");
+    }
     complete = input_.Fill(kPrefixBytes + size);
   }
   if (!complete) {

@@ -26,10 +26,12 @@ class SnappySink final : public ByteSink {
 
 class SnappySource final : public ByteSource {
  public:
-  SnappySource(std::unique_ptr<ByteSource> inner, std::unique_ptr<BlockCodec> codec);
+  // Refuses blocks whose data takes more room than the format's largest block and than a record of max_record_bytes.
+  SnappySource(std::unique_ptr<ByteSource> inner, std::unique_ptr<BlockCodec> codec, std::uint64_t max_record_bytes);
 
   std::size_t ReadSome(std::uint8_t* buffer, std::size_t size) override;
   std::optional<std::uint64_t> Remaining() const override { return std::nullopt; }
+  bool Ready() const override { return rest_begin_ != rest_end_ || input_.Ready(); }
 
  private:
   struct Block {
@@ -42,6 +44,7 @@ class SnappySource final : public ByteSource {
 
   InputWindow input_;
   std::unique_ptr<BlockCodec> codec_;
+  std::uint64_t max_plain_;
   // What did not fit the reader's buffer.
   ByteBuffer rest_;
   std::size_t rest_begin_ = 0;

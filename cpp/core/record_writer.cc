@@ -14,6 +14,20 @@ using record_format::kHeaderBytes;
 using record_format::StoreFooter;
 using record_format::StoreHeader;
 
+namespace {
+
+// offsets[i], which must lie between `low` and `size`. The caller's memory is read just once.
+std::int64_t CheckedOffset(std::span<const std::int64_t> offsets, std::size_t i, std::int64_t low, std::size_t size) {
+  const std::int64_t offset = __atomic_load_n(&offsets[i], __ATOMIC_RELAXED);
+  if (offset < low || static_cast<std::uint64_t>(offset) > size) {
+    throw Error(ErrorKind::kInvalidArgument, "offsets[" + std::to_string(i) + "]: got " + std::to_string(offset) +
+                                                 ", want " + std::to_string(low) + " to " + std::to_string(size));
+  }
+  return offset;
+}
+
+}  // namespace
+
 bool RecordWriter::FitsBuffer(std::size_t size) const {
   const std::size_t room = sink_->Room();
   return room >= kHeaderBytes + kFooterBytes && size <= room - kHeaderBytes - kFooterBytes;
@@ -41,16 +55,13 @@ void RecordWriter::Write(const void* data, std::size_t size) {
 void RecordWriter::WriteBatch(std::span<const std::uint8_t> data, std::span<const std::int64_t> offsets) {
   if (offsets.empty()) throw Error(ErrorKind::kInvalidArgument, "offsets: got none, want one more than records");
   std::int64_t last = 0;
-  for (std::size_t i = 0; i < offsets.size(); ++i) {
-    if (offsets[i] < last || static_cast<std::uint64_t>(offsets[i]) > data.size()) {
-      throw Error(ErrorKind::kInvalidArgument, "offsets[" + std::to_string(i) + "]: got " + std::to_string(offsets[i]) +
-                                                   ", want " + std::to_string(last) + " to " +
-                                                   std::to_string(data.size()));
-    }
-    last = offsets[i];
-  }
-  for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
-    Write(data.data() + offsets[i], static_cast<std::size_t>(offsets[i + 1] - offsets[i]));
+  for (std::size_t i = 0; i < offsets.size(); ++i) last = CheckedOffset(offsets, i, last, data.size());
+  // Each is read once more and checked as it is used.
+  std::int64_t start = CheckedOffset(offsets, 0, 0, data.size());
+  for (std::size_t i = 1; i < offsets.size(); ++i) {
+    const std::int64_t end = CheckedOffset(offsets, i, start, data.size());
+    Write(data.data() + start, static_cast<std::size_t>(end - start));
+    start = end;
   }
 }
 

@@ -51,6 +51,7 @@ class OffsetSource final : public ByteSource {
     offset_ += n;
     return n;
   }
+  bool Ready() const override { return true; }
   std::optional<std::uint64_t> Remaining() const override {
     const std::uint64_t size = file_.Size();
     return size > offset_ ? size - offset_ : 0;

@@ -23,12 +23,16 @@ constexpr std::size_t kTaskRows = std::size_t{1} << 13;
 // Checksums wait until so many entries were encoded: their loads would wait for the stores just before.
 constexpr std::size_t kBehind = 32;
 // Rows lie anywhere in memory; so many are on their way at a time.
-constexpr std::size_t kPrefetchDistance = 8;
+constexpr std::size_t kPrefetchDistance = 16;
 constexpr std::size_t kCacheLine = 64;
 
 void Prefetch(const void* begin, std::size_t size) {
-  const auto* p = static_cast<const char*>(begin);
-  for (std::size_t i = 0; i < size; i += kCacheLine) __builtin_prefetch(p + i);
+  if (size == 0) return;
+  const auto first = reinterpret_cast<std::uintptr_t>(begin) & ~(kCacheLine - 1);
+  const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(begin) + size;
+  for (std::uintptr_t line = first; line < end; line += kCacheLine) {
+    __builtin_prefetch(reinterpret_cast<const void*>(line));
+  }
 }
 
 void PrefetchRow(const TableToWrite& table, std::size_t row) {

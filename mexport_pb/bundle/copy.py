@@ -10,12 +10,20 @@ import numpy.typing as npt
 
 from mexport_pb._proto import bundle_pb2
 from mexport_pb.bundle.data import box_index
-from mexport_pb.bundle.files import PathLike, Staging
+from mexport_pb.bundle.files import PathLike
 from mexport_pb.bundle.index import shape_of, write_index
 from mexport_pb.bundle.merge import merge_entries
 from mexport_pb.bundle.reader import BundleReader, check_shape, missing_variable
 from mexport_pb.bundle.shard import ShardWriter
-from mexport_pb.bundle.slices import TensorSlice, find_fault, name_bytes, name_text, parse_shape_and_slice
+from mexport_pb.bundle.slices import (
+    TensorSlice,
+    find_fault,
+    format_shape_and_slice,
+    name_bytes,
+    name_text,
+    parse_shape_and_slice,
+)
+from mexport_pb.bundle.staging import Staging
 from mexport_pb.errors import InvalidArgumentError
 
 __all__ = ["BundleItem", "CopyReport", "copy_bundle", "copy_to_shards"]
@@ -47,7 +55,9 @@ class CopyReport:
     bytes: int
 
 
-def copy_bundle(src_prefix: PathLike, dst_prefix: PathLike, keys: Iterable[str] | None = None) -> CopyReport:
+def copy_bundle(
+    src_prefix: PathLike, dst_prefix: PathLike, keys: Iterable[str] | None = None, *, durable: bool = True
+) -> CopyReport:
     """Copy tensors to a bundle with one data file: the bytes that a Saver of these variables would write.
 
     Tensors are written in the order of their keys, parts of one tensor in the order in which the source has them. Each
@@ -55,8 +65,10 @@ def copy_bundle(src_prefix: PathLike, dst_prefix: PathLike, keys: Iterable[str] 
 
     Args:
         src_prefix: The bundle to read.
-        dst_prefix: The bundle to write; its folder is created with its parents. Nothing is there before all is done.
+        dst_prefix: The bundle to write; its folder is created with its parents. Nothing is there before all is done,
+            and a bundle that is there is replaced then.
         keys: The tensors; all of them when None.
+        durable: Return only when the bundle survives a loss of power.
 
     Raises:
         MissingVariableError: a key is not in the source.
@@ -69,9 +81,10 @@ def copy_bundle(src_prefix: PathLike, dst_prefix: PathLike, keys: Iterable[str] 
         items = []
         for key in sorted(reader.keys() if keys is None else keys, key=name_bytes):
             entry = reader.entry(key)
-            shape = " ".join(str(dim) for dim in shape_of(entry))
-            items += [BundleItem(key, f"{shape} {part}") for part in reader.slices(key)] or [BundleItem(key)]
-        return _copy(reader, dst_prefix, [items], {})
+            shape = shape_of(entry)
+            parts = [BundleItem(key, format_shape_and_slice(shape, part)) for part in reader.slices(key)]
+            items += parts or [BundleItem(key)]
+        return _copy(reader, dst_prefix, [items], {}, durable)
 
 
 def copy_to_shards(
@@ -80,6 +93,7 @@ def copy_to_shards(
     shards: Sequence[Sequence[BundleItem]],
     *,
     extra: Mapping[str, npt.ArrayLike] | None = None,
+    durable: bool = True,
 ) -> CopyReport:
     """Write what a sharded Saver leaves: SaveV2 for each shard, then MergeV2Checkpoints.
 
@@ -92,6 +106,7 @@ def copy_to_shards(
         dst_prefix: The bundle to write, as for :func:`copy_bundle`.
         shards: For each data file, what goes into it, in that order.
         extra: Values of tensors that are not in the checkpoint; a part is cut out of its tensor's value.
+        durable: As for :func:`copy_bundle`. False suits a caller that brings the whole folder to the disk later.
 
     Raises:
         MissingVariableError: a key is neither in the source nor in ``extra``.
@@ -111,7 +126,7 @@ def copy_to_shards(
                 raise InvalidArgumentError(f"extra tensor {key!r} is in the checkpoint {reader.prefix} already")
             if key not in listed:
                 raise InvalidArgumentError(f"extra tensor {key!r} is not listed in any shard")
-        return _copy(reader, dst_prefix, shards, values)
+        return _copy(reader, dst_prefix, shards, values, durable)
 
 
 @dataclass(frozen=True)
@@ -129,9 +144,10 @@ def _copy(
     dst_prefix: PathLike,
     shards: Sequence[Sequence[BundleItem]],
     extra: Mapping[str, npt.ArrayLike],
+    durable: bool,
 ) -> CopyReport:
     plans = [[_plan(reader, item, extra) for item in shard] for shard in shards]
-    with Staging(dst_prefix) as staging:
+    with Staging(dst_prefix, durable=durable) as staging:
         paths = [staging.new() for _ in shards]
         writers = []
         for path, plan in zip(paths, plans, strict=True):

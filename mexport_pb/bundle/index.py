@@ -16,7 +16,7 @@ from mexport_pb import _core, dtypes
 from mexport_pb._proto import bundle_pb2, tensor_pb2
 from mexport_pb.bundle.files import PathLike, index_path
 from mexport_pb.bundle.slices import TensorSlice, find_fault, name_text
-from mexport_pb.errors import BundleError, InvalidArgumentError, UnsupportedError
+from mexport_pb.errors import BundleError, DataError, InvalidArgumentError, UnsupportedError
 
 _Message = TypeVar("_Message", bundle_pb2.BundleHeaderProto, bundle_pb2.BundleEntryProto)
 
@@ -131,6 +131,18 @@ def load_index(prefix: PathLike, *, partial: bool = False) -> Index:
         if shard == next_shard and offset + size > next_offset:
             raise BundleError(f"entries {key!r} and {next_key!r} overlap in data file {shard}", path=path)
     return index
+
+
+def stored_num_shards(path: str) -> int | None:
+    """Return how many data files an index file counts; None if it is not there or cannot be read as one."""
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size > _MAX_INDEX_BYTES:
+                return None
+            table = _core.read_sstable(file.read(), os.fsencode(path))
+        return _check_header(table[0][1], path) if table and table[0][0] == HEADER_KEY else None
+    except (OSError, DataError, UnsupportedError):
+        return None
 
 
 def _decode(message: _Message, raw: bytes, path: str, key: bytes) -> _Message:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mexport_pb._proto import bundle_pb2
-from mexport_pb.bundle.files import PathLike, Staging, data_path, index_path
+from mexport_pb.bundle.files import PathLike, data_path, index_path
 from mexport_pb.bundle.index import load_index, shape_of, write_index
 from mexport_pb.bundle.slices import name_text
+from mexport_pb.bundle.staging import Staging
 from mexport_pb.errors import InvalidArgumentError
 
 __all__ = ["merge_bundles"]
@@ -51,7 +52,9 @@ def merge_entries(inputs: Iterable[Iterable[tuple[bytes, bundle_pb2.BundleEntryP
     return merged
 
 
-def merge_bundles(prefixes: Sequence[PathLike], dst_prefix: PathLike, *, move: bool = False) -> None:
+def merge_bundles(
+    prefixes: Sequence[PathLike], dst_prefix: PathLike, *, move: bool = False, durable: bool = True
+) -> None:
     """Merge bundles into one: the bytes of TensorFlow's MergeV2Checkpoints.
 
     Partitioned tensors whose parts are spread over the inputs come together; every other name must be in one input
@@ -59,14 +62,16 @@ def merge_bundles(prefixes: Sequence[PathLike], dst_prefix: PathLike, *, move: b
 
     Args:
         prefixes: The bundles, in the order that decides the numbers of the data files.
-        dst_prefix: The new bundle; its folder is created with its parents.
+        dst_prefix: The new bundle; its folder is created with its parents. It may be one of the inputs; another bundle
+            that is there is replaced.
         move: Rename the data files instead of copying them, then remove the input's index files, and their folders
             where nothing is left in them.
+        durable: Return only when the bundle survives a loss of power.
 
     Raises:
         InvalidArgumentError: no inputs, a tensor in two of them, or an input data file without a tensor, for which the
             format has no number.
-        OSError: a file cannot be read or written. No bundle is left under the new name, and the inputs are in place.
+        OSError: a file cannot be read or written. All files are then as they were.
         BundleError: an index is damaged.
     """
     if not prefixes:
@@ -79,7 +84,7 @@ def merge_bundles(prefixes: Sequence[PathLike], dst_prefix: PathLike, *, move: b
             f"data files without tensors: got {num_shards} data files, {len(merged.data_files)} of them with tensors"
         )
     sources = [data_path(prefixes[i], shard, indexes[i].num_shards) for i, shard in merged.data_files]
-    with Staging(dst_prefix) as staging:
+    with Staging(dst_prefix, durable=durable) as staging:
         if not move:
             copies = [staging.new() for _ in sources]
             for source, copy in zip(sources, copies, strict=True):

@@ -14,7 +14,14 @@ from mexport_pb import _core
 from mexport_pb._proto import bundle_pb2
 from mexport_pb.errors import InvalidArgumentError
 
-__all__ = ["SliceLike", "TensorSlice", "name_bytes", "name_text", "parse_shape_and_slice"]
+__all__ = [
+    "SliceLike",
+    "TensorSlice",
+    "format_shape_and_slice",
+    "name_bytes",
+    "name_text",
+    "parse_shape_and_slice",
+]
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -132,6 +139,11 @@ def parse_shape_and_slice(text: str) -> tuple[Shape, TensorSlice]:
     part = TensorSlice.parse(spec)
     part.check_within(shape)
     return shape, part
+
+
+def format_shape_and_slice(full_shape: Shape, part: TensorSlice | str) -> str:
+    """The reverse of :func:`parse_shape_and_slice`."""
+    return f"{' '.join(str(size) for size in full_shape)} {part}"
 
 
 def _parse_extent(text: str, whole_text: str) -> tuple[int, int]:

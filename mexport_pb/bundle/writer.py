@@ -10,10 +10,11 @@ from typing import Self, SupportsIndex
 
 import numpy.typing as npt
 
-from mexport_pb.bundle.files import PathLike, Staging
+from mexport_pb.bundle.files import PathLike
 from mexport_pb.bundle.index import write_index
 from mexport_pb.bundle.shard import ShardWriter
 from mexport_pb.bundle.slices import SliceLike, TensorSlice
+from mexport_pb.bundle.staging import Staging
 from mexport_pb.errors import InvalidArgumentError
 
 __all__ = ["BundleWriter"]
@@ -33,12 +34,13 @@ class BundleWriter:
             writer.add_slice("embedding", (1000, 8), "500,500:-", second_half)
     """
 
-    def __init__(self, prefix: PathLike, *, partial: bool = False) -> None:
+    def __init__(self, prefix: PathLike, *, partial: bool = False, durable: bool = True) -> None:
         """Begin a bundle; the folder of ``prefix`` is created with its parents.
 
         Args:
             prefix: The path without ``.index``.
             partial: Accept partitioned tensors of which parts are missing: for a bundle that is to be merged.
+            durable: :meth:`close` returns only when the bundle survives a loss of power.
 
         Raises:
             OSError: the folder or the first file cannot be created.
@@ -47,7 +49,7 @@ class BundleWriter:
         self._partial = partial
         self._published = False
         self._shard: ShardWriter | None = None
-        self._staging = Staging(prefix)
+        self._staging = Staging(prefix, durable=durable)
         self._path = self._staging.new()
         self._shard = ShardWriter(self._path)
 
@@ -88,7 +90,9 @@ class BundleWriter:
             shard.add_slice(name, shape, part, array)
 
     def close(self) -> None:
-        """Publish the bundle under its final names, replacing one that is there. A second call does nothing.
+        """Publish the bundle under its final names. A second call does nothing.
+
+        A bundle that is there is replaced; a failure leaves it as it was.
 
         Raises:
             InvalidArgumentError: parts overlap or do not cover their tensor; nothing is left behind.

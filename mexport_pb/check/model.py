@@ -1,61 +1,32 @@
-"""Checks of meta graphs and SavedModels: signatures, saver, collections, assets and tags."""
+"""Checks of meta graphs and SavedModels: tags, versions, signatures and the saver."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from google.protobuf.message import Message
 
 from mexport_pb import dtypes
 from mexport_pb._proto import tensor_pb2
-from mexport_pb._proto.saved_model_pb2 import (
-    AssetFileDef,
-    CollectionDef,
-    MetaGraphDef,
-    SavedModel,
-    SignatureDef,
-    TensorInfo,
-)
+from mexport_pb._proto.graph_pb2 import VersionDef
+from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SavedModel, SignatureDef, TensorInfo
 from mexport_pb._proto.saver_pb2 import SaverDef
-from mexport_pb._proto.variable_pb2 import VariableDef
-from mexport_pb.check.nodes import PLACEHOLDERS, Scope, check_function, check_function_names
+from mexport_pb.check.attrs import dtype_name
+from mexport_pb.check.calls import Callee
+from mexport_pb.check.collection import check_assets, check_collections
+from mexport_pb.check.functions import check_function, check_gradients, name_functions
+from mexport_pb.check.nodes import Scope
 from mexport_pb.check.ops import Ops
 from mexport_pb.check.problems import Problem, Report, quote
-from mexport_pb.errors import DataError, InvalidArgumentError
-from mexport_pb.messages import parse, to_message, unpack_asset_file_def
-from mexport_pb.messages.constants import (
-    ASSET_BASE_FILENAME,
-    ASSETS_COLLECTION,
-    DEFAULT_SIGNATURE,
-    INIT_OP_SIGNATURE,
-    LEGACY_INIT_OP_COLLECTION,
-    MAIN_OP_COLLECTION,
-    SCHEMA_VERSION,
-    TRAIN_OP_SIGNATURE,
-)
+from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.messages import to_message
+from mexport_pb.messages.constants import DEFAULT_SIGNATURE, INIT_OP_SIGNATURE, SCHEMA_VERSION, TRAIN_OP_SIGNATURE
 
-__all__ = [
-    "check_asset_filename",
-    "check_meta_graph",
-    "check_saved_model_message",
-    "find_problems",
-    "find_saved_model_problems",
-]
+__all__ = ["check_meta_graph", "check_saved_model_message", "find_problems", "find_saved_model_problems"]
 
 # How many errors the text of an exception lists.
 _SHOWN: Final = 20
-
-# Collections of VariableDefs, whose names the Python loader looks up in the graph.
-_VARIABLE_COLLECTIONS: Final = (
-    "global_step",
-    "local_variables",
-    "metric_variables",
-    "model_variables",
-    "moving_average_variables",
-    "trainable_variables",
-    "variables",
-)
 
 
 def find_problems(meta_graph: Message) -> list[Problem]:
@@ -97,22 +68,6 @@ def check_saved_model_message(saved_model: Message) -> None:
     _raise_errors(find_saved_model_problems(saved_model), "saved model")
 
 
-def check_asset_filename(filename: str) -> None:
-    """Refuse a name that could lead out of assets/, or that names no file in it.
-
-    "./" is legal: it feeds the path of assets/ itself.
-
-    Raises:
-        InvalidArgumentError: more than one component, "." or "..", a NUL, or an empty name.
-    """
-    if filename == ASSET_BASE_FILENAME:
-        return
-    if filename in ("", ".", "..") or any(character in filename for character in "/\\\0"):
-        raise InvalidArgumentError(
-            f"asset filename: got {quote(filename)}, want one component or '{ASSET_BASE_FILENAME}'"
-        )
-
-
 def _raise_errors(problems: list[Problem], what: str) -> None:
     errors = [f"{problem.where}: {problem.message}" for problem in problems if problem.severity == "error"]
     if errors:
@@ -142,19 +97,34 @@ def _check_saved_model(saved_model: SavedModel, report: Report) -> None:
 
 def _check_meta_graph(meta_graph: MetaGraphDef, report: Report) -> None:
     graph_def = meta_graph.graph_def
-    functions = check_function_names(graph_def.library.function, report)
-    ops = Ops(meta_graph.meta_info_def.stripped_op_list.op, (function.signature for function in functions.values()))
-    graph = Scope(graph_def.node, ops, report)
+    _check_versions(graph_def.versions, report)
+    functions = name_functions(graph_def.library.function, report)
+    check_gradients(graph_def.library, functions, report)
+    ops = Ops(meta_graph.meta_info_def.stripped_op_list.op, [function.signature for function in functions.values()])
+    for name in sorted(ops.contradictory):
+        report.warn(f"op {quote(name)}", "it is listed with two signatures, so its nodes are not checked")
+    callees = {name: Callee.of(function.signature) for name, function in functions.items()}
+    graph = Scope(graph_def.node, ops, callees, report)
     graph.check()
     for name, function in functions.items():
-        check_function(name, function, ops, report)
+        check_function(name, function, ops, callees, report)
     for key, signature in sorted(meta_graph.signature_def.items()):
         _check_signature(key, signature, graph, report)
     if meta_graph.HasField("saver_def"):
         _check_saver(meta_graph.saver_def, graph, report)
-    for key, collection in sorted(meta_graph.collection_def.items()):
-        _check_collection(key, collection, graph, report)
-    _check_assets("asset_file_def", enumerate(meta_graph.asset_file_def), graph, report)
+    check_collections(
+        meta_graph.collection_def, graph, report, init_signature=INIT_OP_SIGNATURE in meta_graph.signature_def
+    )
+    check_assets("asset_file_def", enumerate(meta_graph.asset_file_def), graph, report)
+
+
+def _check_versions(versions: VersionDef, report: Report) -> None:
+    if versions.min_consumer > versions.producer:
+        report.error(
+            "versions", f"min_consumer {versions.min_consumer} is newer than the producer, {versions.producer}"
+        )
+    if versions.producer in versions.bad_consumers:
+        report.error("versions", f"bad_consumers has the producer itself, {versions.producer}")
 
 
 def _check_signature(key: str, signature: SignatureDef, graph: Scope, report: Report) -> None:
@@ -179,26 +149,28 @@ def _check_signature(key: str, signature: SignatureDef, graph: Scope, report: Re
         report.warn(where, "no method name: a server answers no request with it")
 
 
-def _wrong_with(info: TensorInfo, graph: Scope) -> Iterator[str]:
-    encoding = info.WhichOneof("encoding")
-    if encoding == "composite_tensor":
-        for component in info.composite_tensor.components:
-            yield from _wrong_with(component, graph)
-        return
-    if encoding is None:
-        yield "it names no tensor"
-    elif encoding == "coo_sparse":
-        sparse = info.coo_sparse
-        for name in (sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name):
-            yield from _wrong_with_tensor(name, graph)
-    else:
-        yield from _wrong_with_tensor(info.name, graph)
-    if info.dtype == tensor_pb2.DT_INVALID:
-        yield "no dtype"
-    elif encoding == "name":
-        actual = graph.dtype_of(info.name)
-        if actual is not None and _without_ref(actual) != _without_ref(info.dtype):
-            yield f"dtype: got {_dtype_name(info.dtype)}, but tensor {quote(info.name)} is {_dtype_name(actual)}"
+def _wrong_with(outermost: TensorInfo, graph: Scope) -> Iterator[str]:
+    waiting = [outermost]
+    while waiting:
+        info = waiting.pop()
+        encoding = info.WhichOneof("encoding")
+        if encoding == "composite_tensor":
+            waiting.extend(reversed(info.composite_tensor.components))
+            continue
+        if encoding is None:
+            yield "it names no tensor"
+        elif encoding == "coo_sparse":
+            sparse = info.coo_sparse
+            for name in (sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name):
+                yield from _wrong_with_tensor(name, graph)
+        else:
+            yield from _wrong_with_tensor(info.name, graph)
+        if info.dtype == tensor_pb2.DT_INVALID:
+            yield "no dtype"
+        elif encoding == "name":
+            actual = graph.dtype_of(info.name)
+            if actual is not None and _without_ref(actual) != _without_ref(info.dtype):
+                yield f"dtype: got {dtype_name(info.dtype)}, but tensor {quote(info.name)} is {dtype_name(actual)}"
 
 
 def _wrong_with_tensor(name: str, graph: Scope) -> Iterator[str]:
@@ -209,10 +181,6 @@ def _wrong_with_tensor(name: str, graph: Scope) -> Iterator[str]:
 
 def _without_ref(dtype: int) -> int:
     return dtypes.base_datatype(dtype) if dtype in tensor_pb2.DataType.values() else dtype
-
-
-def _dtype_name(dtype: int) -> str:
-    return dtypes.name_of(dtype) if dtype in tensor_pb2.DataType.values() else f"number {dtype}"
 
 
 def _check_saver(saver: SaverDef, graph: Scope, report: Report) -> None:
@@ -226,67 +194,12 @@ def _check_saver(saver: SaverDef, graph: Scope, report: Report) -> None:
         why = reason(name)
         if why is not None:
             add(f"saver {field} {quote(name)}", why)
-    if graph.dtype_of(saver.filename_tensor_name) not in (None, tensor_pb2.DT_STRING):
-        report.error(f"saver filename_tensor_name {quote(saver.filename_tensor_name)}", "it is no string tensor")
-
-
-def _check_collection(key: str, collection: CollectionDef, graph: Scope, report: Report) -> None:
-    where = f"collection {quote(key)}"
-    names = collection.node_list.value
-    if key in (MAIN_OP_COLLECTION, LEGACY_INIT_OP_COLLECTION) and len(names) != 1:
-        report.error(where, f"number of operations: got {len(names)}, want 1")
-    for name in names:
-        reason = graph.why_no_tensor(name) if ":" in name else graph.why_no_operation(name)
-        if reason is not None:
-            report.error(f"{where} element {quote(name)}", reason)
-    if key in _VARIABLE_COLLECTIONS:
-        for position, data in enumerate(collection.bytes_list.value):
-            _check_variable(f"{where} element {position}", data, graph, report)
-    if key == ASSETS_COLLECTION:
-        assets = []
-        for position, packed in enumerate(collection.any_list.value):
-            try:
-                assets.append((position, unpack_asset_file_def(packed)))
-            except DataError as error:
-                report.error(f"{where} element {position}", str(error))
-        _check_assets(where, assets, graph, report)
-
-
-def _check_variable(where: str, data: bytes, graph: Scope, report: Report) -> None:
-    try:
-        variable = parse(VariableDef, data)
-    except DataError as error:
-        report.error(where, str(error))
-        return
-    wanted: list[tuple[str, str, Callable[[str], str | None]]] = [
-        ("variable_name", variable.variable_name, graph.why_no_tensor),
-        ("initializer_name", variable.initializer_name, graph.why_no_operation),
-        ("snapshot_name", variable.snapshot_name, graph.why_no_tensor),
-    ]
-    if variable.initial_value_name:
-        wanted.append(("initial_value_name", variable.initial_value_name, graph.why_no_tensor))
-    for field, name, why_not in wanted:
-        reason = why_not(name)
-        if reason is not None:
-            report.error(where, f"{field} {quote(name)}: {reason}")
-
-
-def _check_assets(where: str, assets: Iterable[tuple[int, AssetFileDef]], graph: Scope, report: Report) -> None:
-    fed: set[str] = set()
-    for position, asset in assets:
-        here = f"{where} element {position}"
-        name = asset.tensor_info.name
-        node = graph.node(name.removesuffix(":0"))
-        if node is None:
-            report.error(here, f"there is no tensor {quote(name)}")
-        elif node.op not in PLACEHOLDERS and node.op != "Const":
-            report.error(here, f"tensor {quote(name)} is of a {quote(node.op)}, want a Const or a Placeholder")
-        elif graph.dtype_of(name) != tensor_pb2.DT_STRING:
-            report.error(here, f"tensor {quote(name)} is no string tensor")
-        if name.removesuffix(":0") in fed:
-            report.error(here, f"tensor {quote(name)} is fed twice")
-        fed.add(name.removesuffix(":0"))
-        try:
-            check_asset_filename(asset.filename)
-        except InvalidArgumentError as error:
-            report.error(here, str(error))
+    filename = saver.filename_tensor_name
+    where = f"saver filename_tensor_name {quote(filename)}"
+    if graph.dtype_of(filename) not in (None, tensor_pb2.DT_STRING):
+        report.error(where, "it is no string tensor")
+    elif ":" not in filename and graph.node(filename) is not None:
+        report.error(where, f"got the name of an operation, want the tensor's, {quote(filename + ':0')}")
+    restore = graph.node(saver.restore_op_name)
+    if restore is not None and restore.op in ("Placeholder", "PlaceholderV2"):
+        report.error(f"saver restore_op_name {quote(restore.name)}", "a Placeholder restores nothing")

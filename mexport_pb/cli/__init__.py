@@ -43,18 +43,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format="%(levelname)s: %(message)s",
     )
     try:
-        status: int = options.run(options)
-        sys.stdout.flush()
+        results = list(options.run(options))
     except mexport_pb.InvalidArgumentError as error:
-        return _fail(error, 2)
+        return _fail(str(error), 2)
     except (mexport_pb.MexportError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            # The reader of our output has gone; nothing more can be said there, nor at exit.
+        return _fail(str(error), 1)
+    return _print(results)
+
+
+def _print(results: list[str]) -> int:
+    """Prints a command's results; what was done is not undone when nobody can read of it."""
+    try:
+        if sys.stdout is None:  # it was closed when the process started
+            raise OSError("standard output is closed")
+        for line in results:
+            print(line)
+        sys.stdout.flush()
+    except OSError as error:
+        if sys.stdout is not None:
+            # Python flushes once more at exit, and would complain once more.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _fail(error, 1)
-    return status
+        return _fail(f"done, but the result cannot be printed: {error}: {' '.join(results)}", 1)
+    return 0
 
 
-def _fail(error: BaseException, status: int) -> int:
-    print(f"mexport: {error}", file=sys.stderr)
+def _fail(message: str, status: int) -> int:
+    print(f"mexport: {message}", file=sys.stderr)
     return status

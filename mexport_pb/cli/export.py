@@ -1,9 +1,10 @@
-"""``mexport export``: a training job's graph and checkpoint in, a SavedModel for serving out."""
+"""A training job's graph and checkpoint in, a SavedModel for serving out."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,6 @@ def add_parser(subparsers: Any) -> None:
     target.add_argument("--base", metavar="B", help="the folder to make a version in")
     parser.add_argument(
         "--version",
-        default="timestamp",
         metavar="V",
         help="with --base: timestamp (unix seconds, the default), global-step, or a number",
     )
@@ -53,12 +53,22 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--no-prune", action="store_true", help="also ship what the signatures do not need")
     parser.add_argument(
+        "--freeze", action="store_true", help="make constants of the variables, for small models (at most 2 GiB)"
+    )
+    parser.add_argument(
         "--keep-devices", action="store_true", help="leave the devices of the training job on the nodes"
     )
     parser.add_argument(
         "--keep-default-attrs", action="store_true", help="also write attributes with their default value"
     )
     parser.add_argument("--as-text", action="store_true", help="write saved_model.pbtxt in place of saved_model.pb")
+    parser.add_argument(
+        "--asset",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="where an asset of the graph is now, by its file name or tensor; repeatable",
+    )
     parser.add_argument(
         "--asset-extra", action="append", default=[], metavar="NAME=FILE", help="a file for assets.extra/; repeatable"
     )
@@ -72,7 +82,7 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> Iterator[str]:
     signatures = [mx.parse_signature(text) for text in options.signature]
     target, timestamped = _target(options)
     path = mx.export_meta_graph(
@@ -81,10 +91,12 @@ def _run(options: argparse.Namespace) -> int:
         target,
         signatures,
         prune=not options.no_prune,
+        freeze=options.freeze,
         tags=[tag for tag in options.tags.split(",") if tag],
         clear_devices=not options.keep_devices,
         strip_default_attrs=not options.keep_default_attrs,
-        assets_extra=_pairs(options.asset_extra),
+        assets=_pairs("--asset", options.asset),
+        assets_extra=_pairs("--asset-extra", options.asset_extra),
         as_text=options.as_text,
         validate=options.validate,
         timestamped=timestamped,
@@ -97,16 +109,18 @@ def _run(options: argparse.Namespace) -> int:
             "variables": report.variables,
             "variable_bytes": report.variable_bytes,
         }
-        print(json.dumps(result, sort_keys=True))
+        yield json.dumps(result, sort_keys=True)
     else:
-        print(path)
-    return 0
+        yield str(path)
 
 
 def _target(options: argparse.Namespace) -> tuple[Path, bool]:
     if options.output is not None:
-        return Path(options.output), False
-    if options.version == "timestamp":
+        if options.version is not None:
+            raise mx.InvalidArgumentError("--version goes with --base; --output names the directory itself")
+        return Path(_not_empty("--output", options.output)), False
+    _not_empty("--base", options.base)
+    if options.version in (None, "timestamp"):
         return timestamped_directory(options.base), True
     if options.version == "global-step":
         if options.checkpoint is None:
@@ -117,11 +131,19 @@ def _target(options: argparse.Namespace) -> tuple[Path, bool]:
     return versioned_directory(options.base, int(options.version)), False
 
 
-def _pairs(texts: list[str]) -> dict[str, str]:
+def _not_empty(option: str, path: str) -> str:
+    if not path:
+        raise mx.InvalidArgumentError(f"{option}: got an empty path")
+    return path
+
+
+def _pairs(option: str, texts: list[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for text in texts:
         name, equals, path = text.partition("=")
         if not equals or not name or not path:
-            raise mx.InvalidArgumentError(f"--asset-extra: got {text!r}, want NAME=FILE")
+            raise mx.InvalidArgumentError(f"{option}: got {text!r}, want NAME=FILE")
+        if name in pairs:
+            raise mx.InvalidArgumentError(f"{option}: {name!r} comes twice")
         pairs[name] = path
     return pairs

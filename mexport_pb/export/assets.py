@@ -35,10 +35,12 @@ class ResolvedAssets:
     Attributes:
         meta_graph: The graph with an AssetFileDef for every asset.
         files: Source by name under ``assets/``.
+        used: Which of the given names that took.
     """
 
     meta_graph: MetaGraphDef
     files: dict[str, str]
+    used: frozenset[str]
 
 
 def resolve_assets(
@@ -52,35 +54,44 @@ def resolve_assets(
 
     Args:
         meta_graph: The graph; it is not changed.
-        files: Sources, by name, of the AssetFileDefs that the graph has already.
+        files: Sources by file name, of the AssetFileDefs that the graph has already. A source under the last component
+            of a path in the graph, or under the tensor's name ("asset:0"), takes that path's place, which is often one
+            of the training job's machine. Names that the graph does not have are left alone.
 
     Raises:
         InvalidArgumentError: A tensor of the collection is not a Const with one non-empty string, or a name is illegal.
-        MismatchError: A source is missing or no file, or an AssetFileDef has no source, or a source no AssetFileDef.
+        MismatchError: A source is missing or no file, or an AssetFileDef has no source.
     """
     result = MetaGraphDef()
     result.CopyFrom(meta_graph)
-    sources = {name: os.fspath(path) for name, path in (files or {}).items()}
-    for name, path in sources.items():
-        check_asset_filename(name)
-        _check_source(name, path)
+    given = {name: os.fspath(path) for name, path in (files or {}).items()}
+    sources: dict[str, str] = {}
+    used: set[str] = set()
     named = _asset_file_defs(result)
-    _check_sources({asset.filename for asset in named} - {ASSET_BASE_FILENAME}, sources)
+    for name in sorted({asset.filename for asset in named} - {ASSET_BASE_FILENAME}):
+        if name not in given:
+            raise MismatchError(f"the graph has an asset {name!r}, but no file was given for it")
+        check_asset_filename(name)
+        sources[name] = _checked_source(name, given[name])
+        used.add(name)
     # A tensor that is listed twice, or that has its AssetFileDef already, is one asset: the C++ loader refuses to feed
     # a tensor twice.
     settled = {asset.tensor_info.name for asset in named}
     tensors = [tensor for tensor in dict.fromkeys(_asset_tensors(result)) if tensor not in settled]
-    if tensors:
-        nodes = {node.name: node for node in result.graph_def.node}
-        for tensor in tensors:
-            path = _path_of(tensor, nodes)
-            _check_source(tensor, path)
-            name = _unique_name(path, sources)
-            sources[name] = path
-            # An AssetFileDef of this graph names the tensor alone; its dtype and shape stay in the graph.
-            asset = pack_asset_file_def(make_asset_file_def(tensor, name))
-            result.collection_def[ASSETS_COLLECTION].any_list.value.append(asset)
-    return ResolvedAssets(result, sources)
+    nodes = {node.name: node for node in result.graph_def.node} if tensors else {}
+    for tensor in tensors:
+        path = _path_of(tensor, nodes)
+        base = os.path.basename(path)
+        override = next((name for name in (tensor, base) if name in given), None)
+        if override is not None:
+            path = given[override]
+            used.add(override)
+        name = _unique_name(base, _checked_source(tensor, path), sources)
+        sources[name] = path
+        # An AssetFileDef of this graph names the tensor alone; its dtype and shape stay in the graph.
+        asset = pack_asset_file_def(make_asset_file_def(tensor, name))
+        result.collection_def[ASSETS_COLLECTION].any_list.value.append(asset)
+    return ResolvedAssets(result, sources, frozenset(used))
 
 
 def check_extra_files(files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
@@ -97,8 +108,11 @@ def check_extra_files(files: Mapping[str, str | os.PathLike[str]]) -> dict[str, 
             raise InvalidArgumentError(f"extra asset {destination!r}: want a relative path in its shortest form")
         for part in parts:
             check_asset_filename(part)
-        _check_source(destination, os.fspath(source))
-        checked[destination] = os.fspath(source)
+        checked[destination] = _checked_source(destination, os.fspath(source))
+    for destination in checked:
+        for folder in map(str, PurePosixPath(destination).parents):
+            if folder in checked:
+                raise InvalidArgumentError(f"extra asset {destination!r}: {folder!r} is an extra asset itself")
     return checked
 
 
@@ -125,34 +139,30 @@ def _asset_file_defs(meta_graph: MetaGraphDef) -> list[AssetFileDef]:
     return assets
 
 
-def _check_sources(names: set[str], sources: Mapping[str, str]) -> None:
-    """Every AssetFileDef that is there already has its source, and every source its AssetFileDef."""
-    for name in sorted(names - set(sources)):
-        raise MismatchError(f"the graph has an asset {name!r}, but no file was given for it")
-    for name in sorted(set(sources) - names):
-        raise MismatchError(f"a file was given for the asset {name!r}, which the graph does not have")
-
-
 def _path_of(tensor: str, nodes: Mapping[str, NodeDef]) -> str:
     node = nodes.get(tensor.partition(":")[0])
     if node is None:
         raise InvalidArgumentError(f"asset tensor {tensor!r}: no such node in the graph")
     if node.op != "Const":
         raise InvalidArgumentError(f"asset tensor {tensor!r}: got an operation {node.op}, want a Const with a path")
-    values = tensor_proto_to_array(node.attr["value"].tensor).reshape(-1)
-    if values.size != 1 or not isinstance(values[0], bytes) or not values[0]:
-        raise InvalidArgumentError(f"asset tensor {tensor!r}: want one string that is not empty, got {values.tolist()}")
-    return os.fsdecode(values[0])
+    values = tensor_proto_to_array(node.attr["value"].tensor)
+    # The size comes first: a small proto may stand for a huge array of equal elements.
+    path = values.item() if values.size == 1 else None
+    if not isinstance(path, bytes) or not path:
+        raise InvalidArgumentError(
+            f"asset tensor {tensor!r}: want one string that is not empty, got an array of {values.size}"
+        )
+    return os.fsdecode(path)
 
 
-def _check_source(name: str, path: str) -> None:
+def _checked_source(name: str, path: str) -> str:
     if not os.path.isfile(path):
         reason = "is a directory" if os.path.isdir(path) else "does not exist"
         raise MismatchError(f"asset {name!r}: its source {path} {reason}")
+    return path
 
 
-def _unique_name(path: str, sources: Mapping[str, str]) -> str:
-    base = os.path.basename(path)
+def _unique_name(base: str, path: str, sources: Mapping[str, str]) -> str:
     check_asset_filename(base)
     if base not in sources:
         return base

@@ -15,6 +15,8 @@ from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.errors import InvalidArgumentError, UnsupportedError
 from mexport_pb.export.checkpoint import checkpoint_step, latest_checkpoint
 from mexport_pb.export.context import ExportContext
+from mexport_pb.export.environment import without_training_cluster
+from mexport_pb.export.frozen import frozen_meta_graph
 from mexport_pb.export.signatures import build_signature_defs, export_outputs_of, signatures_of
 from mexport_pb.export.source import Graph, GraphSource, ProtobufSource
 from mexport_pb.export.spec import EstimatorSpec, ModeKeys, ModelFn, ReceiverFn, RunConfig, ServingInputReceiver
@@ -27,8 +29,8 @@ from mexport_pb.messages.constants import WARMUP_FILENAME
 __all__ = ["BaseExporter"]
 
 HASHTABLE_ASSIGN_SIGNATURE = "hashtable_assign"
-TABLE_COLLECTIONS = ("monolith_hash_tables", "monolith_multi_hash_tables")
-_TF_CONFIG = "TF_CONFIG"
+# TensorFlow's savers save what is in it; the objects are Python's and in no message.
+SAVEABLES_COLLECTION = "saveable_objects"
 
 
 class BaseExporter(abc.ABC):
@@ -104,7 +106,7 @@ class BaseExporter(abc.ABC):
 
     def _find_checkpoint(self, checkpoint_path: Path_ | None) -> str:
         if checkpoint_path is not None:
-            return os.fspath(checkpoint_path)
+            return os.fsdecode(checkpoint_path)
         found = latest_checkpoint(self._model_dir)
         if found is None:
             raise InvalidArgumentError(f"{self._model_dir}: no checkpoint to export in this folder")
@@ -116,25 +118,22 @@ class BaseExporter(abc.ABC):
         with contextlib.ExitStack() as stack:
             for make_context in self._export_context_list:
                 stack.enter_context(make_context())
-            tf_config = os.environ.pop(_TF_CONFIG, None)
-            try:
-                yield
-            finally:
-                if tf_config is not None:
-                    os.environ[_TF_CONFIG] = tf_config
+            stack.enter_context(without_training_cluster())
+            yield
 
     def _run_model_fn(self, graph: Graph, context: ExportContext, serving_input_receiver_fn: ReceiverFn) -> None:
         """Builds the serving graph in ``graph`` and hands its signatures to ``context``."""
         with self._source.as_default(graph):
             receiver = _as_receiver(serving_input_receiver_fn())
             spec = self._call_model_fn(receiver.features)
-            for signature in signatures_of(receiver, export_outputs_of(spec), self._source):
+            for signature in signatures_of(receiver, export_outputs_of(spec), self._source, graph):
                 context.add_signature(graph, signature.name, signature.inputs, signature.outputs, signature.method_name)
 
     def _call_model_fn(self, features: Any) -> EstimatorSpec:
         parameters = inspect.signature(self._model_fn).parameters
         takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-        offered = {"mode": ModeKeys.PREDICT, "config": RunConfig(self._model_dir)}
+        # Labels are for training; model functions that ask for them get none.
+        offered = {"labels": None, "mode": ModeKeys.PREDICT, "config": RunConfig(self._model_dir)}
         spec: EstimatorSpec = self._model_fn(
             features, **{k: v for k, v in offered.items() if takes_all or k in parameters}
         )
@@ -174,7 +173,8 @@ class BaseExporter(abc.ABC):
             assets_extra: Sources by path relative to ``assets.extra/``.
             clear_devices: Whether nodes lose their devices.
             strip_default_attrs: Whether attributes that have their default value are left out.
-            global_step: The step to name the version by, where that is the rule; else read from the checkpoint.
+            global_step: The step to name the version by, where that is the rule, else read from the checkpoint; and the
+                value of the variable ``global_step`` if the checkpoint has none.
 
         Returns:
             The published directory.
@@ -182,8 +182,6 @@ class BaseExporter(abc.ABC):
         Raises:
             MexportError: As :func:`write_saved_model`.
         """
-        if (export_dir is None) == (export_dir_base is None):
-            raise InvalidArgumentError("want either export_dir or export_dir_base")
         meta_graph = self._serving_meta_graph(
             graph,
             export_ctx,
@@ -193,24 +191,88 @@ class BaseExporter(abc.ABC):
             clear_nodes=clear_devices,
             strip=strip_default_attrs,
         )
-        timestamped = False
-        if export_dir is not None:
-            target = Path(export_dir)
-        elif self._global_step_as_timestamp and checkpoint_path is not None:
-            step = checkpoint_step(checkpoint_path) if global_step is None else global_step
-            target = versioned_directory(str(export_dir_base), step)
-        else:
-            target, timestamped = timestamped_directory(str(export_dir_base)), True
+        target, timestamped = self._target(checkpoint_path, export_dir_base, export_dir, global_step)
         path = write_saved_model(
             meta_graph,
             target,
             checkpoint_path if restore_vars else None,
             tags=export_tags,
             assets_extra=assets_extra,
+            global_step=global_step if restore_vars else None,
+            restore_variables=restore_vars,
             validate=self._validate,
             timestamped=timestamped,
         )
         return os.fsencode(path)
+
+    def _export_frozen_saved_model_from_graph(
+        self,
+        graph: Graph,
+        checkpoint_path: Path_ | None,
+        export_dir_base: Path_ | None = None,
+        export_dir: Path_ | None = None,
+        *,
+        export_ctx: ExportContext,
+        export_tags: Iterable[str] = (SERVING_TAG,),
+        assets_extra: Mapping[str, Path_] | None = None,
+        clear_devices: bool = False,
+        strip_default_attrs: bool = True,
+        global_step: int | None = None,
+    ) -> bytes:
+        """Writes one graph as one SavedModel with constants in place of its variables (:func:`mexport_pb.freeze`).
+
+        The only variable is ``global_step``, which is read from the checkpoint. Embedding tables, their signatures and
+        collections are left out; a signature that needs a table cannot be frozen.
+
+        Args:
+            graph: As :meth:`_export_saved_model_from_graph`, and so are the others.
+            checkpoint_path: Prefix of the checkpoint with the values.
+            export_dir_base: The folder to make a version in.
+            export_dir: The directory to make.
+            export_ctx: Has the graph's signatures; what they need is kept.
+            export_tags: The tags of the graph.
+            assets_extra: Sources by path relative to ``assets.extra/``.
+            clear_devices: Whether nodes lose their devices.
+            strip_default_attrs: Whether attributes that have their default value are left out.
+            global_step: The step to name the version by.
+
+        Returns:
+            The published directory.
+
+        Raises:
+            MexportError: As :func:`mexport_pb.freeze` and :func:`write_saved_model`.
+        """
+        target, timestamped = self._target(checkpoint_path, export_dir_base, export_dir, global_step)
+        signatures = build_signature_defs(export_ctx.signatures(graph), self._source, graph)
+        meta_graph = frozen_meta_graph(self._source.to_meta_graph(graph), signatures, checkpoint_path)
+        path = write_saved_model(
+            _cleaned(meta_graph, clear_devices, strip_default_attrs),
+            target,
+            checkpoint_path if meta_graph.HasField("saver_def") else None,
+            tags=export_tags,
+            assets_extra=assets_extra,
+            validate=self._validate,
+            timestamped=timestamped,
+        )
+        return os.fsencode(path)
+
+    def _target(
+        self,
+        checkpoint_path: Path_ | None,
+        export_dir_base: Path_ | None,
+        export_dir: Path_ | None,
+        global_step: int | None,
+    ) -> tuple[Path, bool]:
+        """The directory to make, and whether it is named by the time."""
+        if export_dir is not None and export_dir_base is None:
+            return Path(export_dir), False
+        if export_dir_base is None or export_dir is not None:
+            got = "neither" if export_dir is None else "both"
+            raise InvalidArgumentError(f"want either export_dir or export_dir_base, got {got}")
+        if self._global_step_as_timestamp and checkpoint_path is not None:
+            step = checkpoint_step(checkpoint_path) if global_step is None else global_step
+            return versioned_directory(str(export_dir_base), step), False
+        return timestamped_directory(str(export_dir_base)), True
 
     def _serving_meta_graph(
         self,
@@ -223,26 +285,35 @@ class BaseExporter(abc.ABC):
         clear_nodes: bool,
         strip: bool,
     ) -> MetaGraphDef:
-        # A saver needs a variable: the global step makes sure that there is one.
-        with self._source.as_default(graph):
-            self._source.create_global_step(graph)
-        signatures = build_signature_defs(context.signatures(graph), self._source)
+        if restore_vars:
+            # A saver needs a variable: the global step makes sure that there is one.
+            with self._source.as_default(graph):
+                self._source.create_global_step(graph)
+        if restore_vars and self._source.get_collection(graph, SAVEABLES_COLLECTION):
+            raise UnsupportedError(
+                f"the graph has objects to save that are no variables (collection {SAVEABLES_COLLECTION!r}), "
+                "such as mutable lookup tables; a MetaGraphDef does not hold them"
+            )
+        signatures = build_signature_defs(context.signatures(graph), self._source, graph)
         meta_graph = self._source.to_meta_graph(graph)
-        if restore_hashtable:
-            _refuse_tables(meta_graph)
         if assign_hashtable:
             # Pushers of table values call it by name, so it is there even in a model without tables.
             signatures.setdefault(HASHTABLE_ASSIGN_SIGNATURE, make_signature_def({}, {}))
         for name, signature in signatures.items():
             meta_graph.signature_def[name].CopyFrom(signature)
+        names = self._source.names_in_use(graph)
         if restore_vars:
-            meta_graph = add_saver(meta_graph)
-        meta_graph = add_main_op(meta_graph)
-        if clear_nodes:
-            meta_graph = clear_devices(meta_graph)
-        if strip:
-            meta_graph = strip_default_attrs(meta_graph)
-        return meta_graph
+            meta_graph = add_saver(meta_graph, names_in_use=names)
+        # Upstream groups the restores of tables, of which a dense model has none; without restores it makes a no-op.
+        name = "group_deps" if restore_hashtable else "NoOp"
+        meta_graph = add_main_op(meta_graph, name=name, names_in_use=names)
+        return _cleaned(meta_graph, clear_nodes, strip)
+
+
+def _cleaned(meta_graph: MetaGraphDef, clear_nodes: bool, strip: bool) -> MetaGraphDef:
+    if clear_nodes:
+        meta_graph = clear_devices(meta_graph)
+    return strip_default_attrs(meta_graph) if strip else meta_graph
 
 
 def _as_receiver(value: Any) -> ServingInputReceiver:
@@ -255,11 +326,3 @@ def _as_receiver(value: Any) -> ServingInputReceiver:
         )
     alternatives = getattr(value, "receiver_tensors_alternatives", None) or {}
     return ServingInputReceiver(value.features, value.receiver_tensors, alternatives)
-
-
-def _refuse_tables(meta_graph: MetaGraphDef) -> None:
-    for name in TABLE_COLLECTIONS:
-        if name in meta_graph.collection_def:
-            raise UnsupportedError(
-                f"the graph has embedding hash tables (collection {name!r}); this version exports dense variables only"
-            )

@@ -9,7 +9,9 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from mexport_pb._proto.saver_pb2 import CheckpointState
+from mexport_pb._proto.tensor_pb2 import DataType
 from mexport_pb.bundle import BundleReader
+from mexport_pb.dtypes import name_of
 from mexport_pb.errors import DataError, MismatchError
 
 __all__ = ["GLOBAL_STEP", "checkpoint_step", "latest_checkpoint", "read_checkpoint_state"]
@@ -17,6 +19,7 @@ __all__ = ["GLOBAL_STEP", "checkpoint_step", "latest_checkpoint", "read_checkpoi
 GLOBAL_STEP = "global_step"
 """The variable that counts training steps: int64, a scalar."""
 
+_STEP_DTYPES = (DataType.DT_INT64, DataType.DT_INT32)
 _STEP_IN_NAME = re.compile(r"^.*-(\d+)$")
 
 
@@ -43,26 +46,32 @@ def read_checkpoint_state(model_dir: str | os.PathLike[str]) -> CheckpointState 
 
 
 def latest_checkpoint(model_dir: str | os.PathLike[str]) -> str | None:
-    """The prefix of the newest checkpoint of a model folder, None if there is none or its index is gone.
+    """The prefix of the newest checkpoint of a model folder, None if there is none.
 
     Raises:
-        DataError: The file ``checkpoint`` is damaged.
+        DataError: The file ``checkpoint`` is damaged, or names a checkpoint that is gone.
     """
     state = read_checkpoint_state(model_dir)
     if state is None or not state.model_checkpoint_path:
         return None
-    return state.model_checkpoint_path if Path(state.model_checkpoint_path + ".index").exists() else None
+    index = state.model_checkpoint_path + ".index"
+    if not os.path.exists(index):
+        raise DataError(f"the newest checkpoint is gone: no file {index}", path=Path(model_dir) / "checkpoint")
+    return state.model_checkpoint_path
 
 
 def checkpoint_step(checkpoint: str | os.PathLike[str]) -> int:
     """The global step of a checkpoint: its variable ``global_step``, else the number that its name ends with.
 
     Raises:
-        MismatchError: It has neither.
+        MismatchError: It has neither, or the variable is not one integer.
     """
     prefix = os.fspath(checkpoint)
     with BundleReader(prefix) as reader:
         if GLOBAL_STEP in reader:
+            if reader.dtype(GLOBAL_STEP) not in _STEP_DTYPES or reader.shape(GLOBAL_STEP) != ():
+                got = f"{name_of(reader.dtype(GLOBAL_STEP))}{list(reader.shape(GLOBAL_STEP))}"
+                raise MismatchError(f"{prefix}: variable {GLOBAL_STEP!r}: got {got}, want int64[]")
             return int(reader.read(GLOBAL_STEP))
     match = _STEP_IN_NAME.match(prefix)
     if match is None:

@@ -15,6 +15,7 @@ from mexport_pb.export.writer import Path_, Validation, write_saved_model
 from mexport_pb.graph import (
     add_main_op,
     clear_devices,
+    freeze,
     prune_to_signatures,
     strip_default_attrs,
     tensor_info_of,
@@ -67,9 +68,11 @@ def export_meta_graph(
     signatures: Iterable[SignatureSpec] = (),
     *,
     prune: bool = True,
+    freeze: bool = False,
     tags: Iterable[str] = (SERVING_TAG,),
     clear_devices: bool = True,
     strip_default_attrs: bool = True,
+    assets: Mapping[str, Path_] | None = None,
     assets_extra: Mapping[str, Path_] | None = None,
     as_text: bool = False,
     validate: Validation = "structure",
@@ -84,9 +87,12 @@ def export_meta_graph(
         signatures: The signatures; dtypes and shapes are the graph's. They replace those that the graph has; without
             any the graph must have its own.
         prune: Whether to ship only what the signatures need. Without it the training part is shipped too.
+        freeze: Whether variables become constants (:func:`mexport_pb.freeze`): for small models. It prunes too, but
+            without ``prune`` all that computes a signature's input is shipped as well.
         tags: The tags of the graph.
         clear_devices: Whether nodes lose their devices, which name jobs that a server does not have.
         strip_default_attrs: Whether attributes that have their default value are left out.
+        assets: As for :func:`write_saved_model`: where the training job's asset files are now.
         assets_extra: Sources by path relative to ``assets.extra/``.
         as_text: Write ``saved_model.pbtxt``.
         validate: As for :func:`write_saved_model`.
@@ -112,6 +118,8 @@ def export_meta_graph(
     graph.ClearField("saver_def")
     if prune:
         graph = prune_to_signatures(graph)
+    if freeze:
+        graph = _freeze(graph, checkpoint)
     graph = add_main_op(graph)
     if clear_devices:
         graph = _clear_devices(graph)
@@ -121,8 +129,9 @@ def export_meta_graph(
     return write_saved_model(
         graph,
         export_dir,
-        checkpoint,
+        None if freeze else checkpoint,
         tags=tags,
+        assets=assets,
         assets_extra=assets_extra,
         as_text=as_text,
         validate=validate,
@@ -132,6 +141,7 @@ def export_meta_graph(
 
 # The flags of export_meta_graph have the names that the field uses, and hide the functions there.
 _clear_devices = clear_devices
+_freeze = freeze
 _strip_default_attrs = strip_default_attrs
 
 

@@ -56,10 +56,14 @@ class StagedDirectory:
         self._next_target = next_target
         if next_target is None and os.path.lexists(self.target):
             raise _taken(self.target)
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        remove_dead_stagings(self.target.parent)
+        self._made = _make_parents(self.target.parent)
         self._lock: int | None
-        self.path, self._lock = _make_locked_directory(self.target)
+        try:
+            remove_dead_stagings(self.target.parent)
+            self.path, self._lock = _make_locked_directory(self.target)
+        except BaseException:
+            _remove_empty(self._made)
+            raise
 
     def commit(self) -> Path:
         """Makes the directory durable and gives it its name.
@@ -69,7 +73,8 @@ class StagedDirectory:
 
         Raises:
             VersionExistsError: The name is taken. The staged directory is still there, to be discarded.
-            OSError: A sync or the rename failed.
+            OSError: A sync or the rename failed. The target is absent.
+            PublishError: The target is there, but it could not be made durable, nor taken back.
         """
         _sync_tree(self.path)
         while True:
@@ -80,7 +85,14 @@ class StagedDirectory:
                 if self._next_target is None:
                     raise
             self.target = self.target.parent / Path(self._next_target()).name
-        _sync(self.target.parent)
+        try:
+            _sync(self.target.parent)
+        except OSError as error:
+            try:
+                os.rename(self.target, self.path)
+            except OSError:
+                raise PublishError(f"{self.target}: published, but perhaps not durable: {error}") from error
+            raise
         self._unlock()
         return self.target
 
@@ -90,6 +102,7 @@ class StagedDirectory:
             return
         shutil.rmtree(self.path, ignore_errors=True)
         self._unlock()
+        _remove_empty(self._made)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -153,6 +166,19 @@ def _is_staging_name(name: str) -> bool:
     )
 
 
+def _make_parents(folder: Path) -> list[Path]:
+    """Makes a folder with its parents; returns those that were not there, the innermost first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
 def _make_locked_directory(target: Path) -> tuple[Path, int]:
     for _ in range(_MAX_NAME_TRIES):
         path = target.parent / _staging_name(target)
@@ -161,7 +187,11 @@ def _make_locked_directory(target: Path) -> tuple[Path, int]:
         except FileExistsError:
             continue
         # Between mkdir and the lock another exporter may take the directory for a dead one: then start again.
-        lock = _try_lock(path)
+        try:
+            lock = _try_lock(path)
+        except BaseException:
+            path.rmdir()
+            raise
         if lock is not None:
             if _is_same_directory(path, lock):
                 return path, lock
@@ -173,9 +203,16 @@ def _make_locked_directory(target: Path) -> tuple[Path, int]:
 
 
 def _try_lock(path: Path) -> int | None:
+    """The descriptor that holds the lock; None if the directory is gone, or locked, or cannot be locked.
+
+    Raises:
+        OSError: There are too many open files.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

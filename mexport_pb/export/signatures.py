@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 from mexport_pb._proto.saved_model_pb2 import SignatureDef, TensorInfo
 from mexport_pb._proto.tensor_pb2 import DataType
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.export.context import SavedModelSignature
-from mexport_pb.export.source import GraphSource
+from mexport_pb.export.source import Graph, GraphSource
 from mexport_pb.export.spec import (
     ClassificationOutput,
     EstimatorSpec,
@@ -28,6 +29,8 @@ from mexport_pb.messages import (
 )
 
 __all__ = ["build_signature_defs", "export_outputs_of", "signatures_of"]
+
+_Describe: TypeAlias = Callable[[Any], TensorInfo]
 
 _log = logging.getLogger(__name__)
 
@@ -60,31 +63,46 @@ def export_outputs_of(spec: EstimatorSpec) -> dict[str, ExportOutput]:
 
 
 def signatures_of(
-    receiver: ServingInputReceiver, outputs: Mapping[str, ExportOutput], source: GraphSource
+    receiver: ServingInputReceiver, outputs: Mapping[str, ExportOutput], source: GraphSource, graph: Graph
 ) -> list[SavedModelSignature]:
     """One signature for each way to feed the model and each output that fits it.
 
     An output that cannot be served that way (a classification needs one string input) is left out with a log line.
+
+    Raises:
+        InvalidArgumentError: No output can be served, or a tensor is not of this graph.
     """
+    describe = partial(_describe, source=source, graph=graph)
     result: list[SavedModelSignature] = []
+    left_out: list[str] = []
     receivers = [(None, receiver.receiver_tensors), *receiver.receiver_tensors_alternatives.items()]
     for receiver_name, tensors in receivers:
-        inputs = {key: source.tensor_info(tensor) for key, tensor in tensors.items()}
+        inputs = {key: describe(tensor) for key, tensor in tensors.items()}
         for output_name, output in outputs.items():
             name = output_name if receiver_name is None else f"{receiver_name}:{output_name}"
             try:
-                result.append(_signature(name, inputs, output, source))
+                result.append(_signature(name, inputs, output, describe))
             except _NotServableError as error:
                 _log.warning("signature %r left out: %s", name, error)
+                left_out.append(f"{name!r}: {error}")
+    if not result:
+        raise InvalidArgumentError(f"none of the outputs can be served: {'; '.join(left_out)}")
     return result
 
 
-def build_signature_defs(signatures: Iterable[SavedModelSignature], source: GraphSource) -> dict[str, SignatureDef]:
-    """SignatureDef messages by name; tensors are described by the source, TensorInfo messages are kept."""
+def build_signature_defs(
+    signatures: Iterable[SavedModelSignature], source: GraphSource, graph: Graph
+) -> dict[str, SignatureDef]:
+    """SignatureDef messages by name; tensors are described by the source, TensorInfo messages are kept.
+
+    Raises:
+        InvalidArgumentError: A tensor is not of this graph.
+    """
 
     def infos(tensors: Mapping[str, Any]) -> dict[str, TensorInfo]:
         return {
-            key: value if isinstance(value, TensorInfo) else source.tensor_info(value) for key, value in tensors.items()
+            key: value if isinstance(value, TensorInfo) else _describe(value, source, graph)
+            for key, value in tensors.items()
         }
 
     return {s.name: make_signature_def(infos(s.inputs), infos(s.outputs), s.method_name) for s in signatures}
@@ -92,6 +110,14 @@ def build_signature_defs(signatures: Iterable[SavedModelSignature], source: Grap
 
 class _NotServableError(Exception):
     pass
+
+
+def _describe(value: Any, source: GraphSource, graph: Graph) -> TensorInfo:
+    # Names are all that a signature keeps: a tensor of another graph would quietly become its namesake here.
+    owner = getattr(value, "graph", graph)
+    if owner is not graph:
+        raise InvalidArgumentError(f"{value!r} is not a tensor of the graph that is exported")
+    return source.tensor_info(value)
 
 
 def _known_output(name: str, output: Any) -> ExportOutput:
@@ -111,20 +137,20 @@ def _known_output(name: str, output: Any) -> ExportOutput:
 
 
 def _signature(
-    name: str, inputs: dict[str, TensorInfo], output: ExportOutput, source: GraphSource
+    name: str, inputs: dict[str, TensorInfo], output: ExportOutput, describe: _Describe
 ) -> SavedModelSignature:
     if isinstance(output, PredictOutput):
-        outputs = {key: source.tensor_info(tensor) for key, tensor in output.named().items()}
+        outputs = {key: describe(tensor) for key, tensor in output.named().items()}
         return SavedModelSignature(name, dict(inputs), outputs, PREDICT_METHOD)
     examples = _single_string(inputs)
     if isinstance(output, RegressionOutput):
-        value = _of_dtype("value", source.tensor_info(output.value), DataType.DT_FLOAT)
+        value = _of_dtype("value", describe(output.value), DataType.DT_FLOAT)
         return SavedModelSignature(name, {"inputs": examples}, {"outputs": value}, REGRESS_METHOD)
     outputs = {}
     if output.classes is not None:
-        outputs["classes"] = _of_dtype("classes", source.tensor_info(output.classes), DataType.DT_STRING)
+        outputs["classes"] = _of_dtype("classes", describe(output.classes), DataType.DT_STRING)
     if output.scores is not None:
-        outputs["scores"] = _of_dtype("scores", source.tensor_info(output.scores), DataType.DT_FLOAT)
+        outputs["scores"] = _of_dtype("scores", describe(output.scores), DataType.DT_FLOAT)
     return SavedModelSignature(name, {"inputs": examples}, outputs, CLASSIFY_METHOD)
 
 

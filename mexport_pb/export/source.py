@@ -47,6 +47,9 @@ class GraphSource(Protocol):
     def get_collection(self, graph: Graph, name: str) -> list[Any]:
         """The values of one of the graph's collections."""
 
+    def names_in_use(self, graph: Graph) -> set[str] | None:
+        """Names that new nodes and scopes may not take, in lower case; None where the source knows the nodes' only."""
+
     def to_meta_graph(self, graph: Graph) -> MetaGraphDef:
         """The whole graph with its collections and operation list; no saver, signatures or tags."""
 
@@ -68,7 +71,9 @@ class ProtobufSource:
         return pb_graph.get_default_graph()
 
     def tensor_info(self, value: Any) -> TensorInfo:
-        """Describes a Tensor or a Variable."""
+        """Describes a Tensor; a Variable stands for the tensor that reads its value, for no server returns handles."""
+        if isinstance(value, pb_graph.Variable):
+            value = value.graph.get_tensor(value.to_variable_def().snapshot_name)
         return make_tensor_info(value)
 
     def create_global_step(self, graph: Graph) -> None:
@@ -82,6 +87,11 @@ class ProtobufSource:
     def get_collection(self, graph: Graph, name: str) -> list[Any]:
         """The values."""
         return list(graph.get_collection(name))
+
+    def names_in_use(self, graph: Graph) -> set[str]:
+        """All names of nodes and scopes."""
+        names: set[str] = graph.names_in_use
+        return names
 
     def to_meta_graph(self, graph: Graph) -> MetaGraphDef:
         """The whole graph."""

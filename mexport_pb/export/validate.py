@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
-from mexport_pb.bundle import BundleReader
+from mexport_pb.bundle import BundleReader, data_path
 from mexport_pb.check import Problem, check_asset_filename, find_saved_model_problems
-from mexport_pb.dtypes import name_of
-from mexport_pb.errors import InvalidArgumentError, MexportError, ValidationError
+from mexport_pb.errors import BundleError, InvalidArgumentError, MexportError, ValidationError
 from mexport_pb.graph import save_plan
+from mexport_pb.graph.checkpoint_match import find_mismatch
 from mexport_pb.messages import read_saved_model, unpack_asset_file_def
 from mexport_pb.messages.constants import ASSET_BASE_FILENAME, ASSETS_COLLECTION, ASSETS_DIRECTORY, VARIABLES_PREFIX
 
-__all__ = ["CheckReport", "check_saved_model", "validate_staged"]
+__all__ = ["CheckReport", "check_saved_model", "check_validation", "validate_staged"]
 
 VALIDATIONS = ("structure", "restore")
 
@@ -86,15 +86,18 @@ def check_saved_model(path: str | os.PathLike[str], *, read_variables: bool = Tr
     return report
 
 
+def check_validation(validation: str) -> None:
+    """Raises InvalidArgumentError unless there is such a validation."""
+    if validation not in VALIDATIONS:
+        raise InvalidArgumentError(f"validate: got {validation!r}, want one of {', '.join(VALIDATIONS)}")
+
+
 def validate_staged(path: Path, validation: str) -> None:
     """Checks a staged export as the exporter was told to.
 
     Raises:
-        InvalidArgumentError: There is no such validation.
         ValidationError: The export is not fit to be published.
     """
-    if validation not in VALIDATIONS:
-        raise InvalidArgumentError(f"validate: got {validation!r}, want one of {', '.join(VALIDATIONS)}")
     # Checksums of the values were verified while they were copied; reading them again would double the cost.
     try:
         report = check_saved_model(path, read_variables=False)
@@ -120,12 +123,32 @@ def _check_variables(path: Path, graphs: list[MetaGraphDef], report: CheckReport
         with BundleReader(prefix) as reader:
             keys = reader.keys()
             report.variables = len(keys)
+            _check_data_files(reader, prefix)
             if read:
                 reader.verify()
             for graph in savers:
                 _check_saver(graph, reader, prefix, report)
     except (MexportError, OSError) as error:
         report.problems.append(Problem("error", str(prefix), str(error)))
+
+
+def _check_data_files(reader: BundleReader, prefix: Path) -> None:
+    """Every data file is there and long enough for what the index says of it.
+
+    Raises:
+        BundleError: A file is too short.
+        OSError: A file is missing.
+    """
+    ends = [0] * reader.num_shards
+    for key in reader.keys():  # noqa: SIM118 - a reader is no mapping
+        entry = reader.entry(key)
+        for stored in [part for _, part in reader.stored(key, entry)] if entry.slices else [entry]:
+            ends[stored.shard_id] = max(ends[stored.shard_id], stored.offset + stored.size)
+    for shard, end in enumerate(ends):
+        path = data_path(prefix, shard, reader.num_shards)
+        size = os.path.getsize(path)
+        if size < end:
+            raise BundleError(f"the data file is too short: got {size} bytes, want {end}", path=path, offset=size)
 
 
 def _check_saver(graph: MetaGraphDef, reader: BundleReader, prefix: Path, report: CheckReport) -> None:
@@ -136,8 +159,8 @@ def _check_saver(graph: MetaGraphDef, reader: BundleReader, prefix: Path, report
         for item in shard:
             if item.key not in reader:
                 add(f"variable {item.key!r} of the graph is missing")
-            elif reader.dtype(item.key) != item.dtype:
-                add(f"variable {item.key!r}: got {name_of(reader.dtype(item.key))}, want {name_of(item.dtype)}")
+            elif mismatch := find_mismatch(item, reader):
+                add(f"variable {item.key!r}: {mismatch}")
 
 
 def _check_assets(path: Path, graph: MetaGraphDef, report: CheckReport) -> None:

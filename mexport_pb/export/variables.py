@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +11,10 @@ import numpy as np
 
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.bundle import BundleItem, BundleReader
-from mexport_pb.dtypes import name_of
-from mexport_pb.errors import MismatchError, MissingVariableError
-from mexport_pb.graph import SaveItem, save_plan
+from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.graph import SaveItem, check_match, save_plan
 
 __all__ = ["VariablePlan", "plan_variables"]
-
-_MAX_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -57,9 +53,10 @@ def plan_variables(
     Raises:
         MissingVariableError: A variable is not in the checkpoint; all of them are listed, with what is near.
         MismatchError: A variable has another dtype or shape there.
+        InvalidArgumentError: A value was given for what is no variable.
     """
     shards: list[list[SaveItem]] = []
-    seen: set[tuple[str, str]] = set()
+    seen: set[str] = set()
     for meta_graph in meta_graphs:
         if not meta_graph.HasField("saver_def"):
             continue
@@ -67,60 +64,19 @@ def plan_variables(
         if not shards:
             shards = [list(shard) for shard in plan]
         else:
-            rest = [item for shard in plan for item in shard if (item.key, item.shape_and_slice) not in seen]
+            # A tensor that an earlier graph has, in whatever parts, is there: restoring cuts out and joins parts.
+            rest = [item for shard in plan for item in shard if item.key not in seen]
             if rest:
                 shards.append(rest)
-        seen.update((item.key, item.shape_and_slice) for shard in plan for item in shard)
+        seen.update(item.key for shard in plan for item in shard)
 
     values = dict(extra or {})
     with BundleReader(checkpoint) as reader:
         items = [item for shard in shards for item in shard]
-        _check_present(items, reader, values, checkpoint)
-        _check_alike(items, reader, values, checkpoint)
+        check_match(items, reader, values)
         used = {item.key for item in items}
-        extra_used = {key: value for key, value in values.items() if key in used and key not in reader}
+        for key in values:
+            if key not in used:
+                raise InvalidArgumentError(f"a value was given for {key!r}, which is no variable of the graph")
+        extra_used = {key: value for key, value in values.items() if key not in reader}
     return VariablePlan([[BundleItem(i.key, i.shape_and_slice) for i in shard] for shard in shards], extra_used)
-
-
-def _check_present(
-    items: Iterable[SaveItem],
-    reader: BundleReader,
-    extra: Mapping[str, np.ndarray[Any, Any]],
-    checkpoint: str | os.PathLike[str],
-) -> None:
-    missing = list(dict.fromkeys(item.key for item in items if item.key not in reader and item.key not in extra))
-    if not missing:
-        return
-    keys = reader.keys()
-    lines = []
-    for key in missing[:_MAX_LISTED]:
-        near = difflib.get_close_matches(key, keys, n=3, cutoff=0.6)
-        lines.append(f"{key!r}" + (f" (near it: {', '.join(map(repr, near))})" if near else ""))
-    if len(missing) > _MAX_LISTED:
-        lines.append(f"and {len(missing) - _MAX_LISTED} more")
-    what = "variable" if len(missing) == 1 else f"{len(missing)} variables"
-    raise MissingVariableError(
-        f"{os.fspath(checkpoint)}: the checkpoint, which has {len(keys)} variables, lacks {what} of the graph: "
-        f"{'; '.join(lines)}. A variable that exists only while exporting, or a checkpoint of another model or of "
-        f"another mode of the model, are the usual causes"
-    )
-
-
-def _check_alike(
-    items: Iterable[SaveItem],
-    reader: BundleReader,
-    extra: Mapping[str, np.ndarray[Any, Any]],
-    checkpoint: str | os.PathLike[str],
-) -> None:
-    for item in items:
-        if item.key not in reader:
-            continue
-        where = f"{os.fspath(checkpoint)}: variable {item.key!r}"
-        dtype, shape = reader.dtype(item.key), tuple(reader.shape(item.key))
-        if dtype != item.dtype:
-            raise MismatchError(f"{where}: got {name_of(dtype)} in the checkpoint, want {name_of(item.dtype)}")
-        want = item.full_shape
-        if want is None:
-            continue
-        if len(want) != len(shape) or any(w is not None and w != g for w, g in zip(want, shape, strict=True)):
-            raise MismatchError(f"{where}: got shape {list(shape)} in the checkpoint, want {list(want)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,20 +16,22 @@ from google.protobuf.message import Message
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SavedModel
 from mexport_pb.bundle import copy_to_shards
 from mexport_pb.check import check_meta_graph, check_saved_model_message
-from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.errors import InvalidArgumentError, MismatchError, UnsupportedError
 from mexport_pb.export.assets import check_extra_files, copy_files, resolve_assets
 from mexport_pb.export.checkpoint import GLOBAL_STEP
 from mexport_pb.export.publish import staged_directory
-from mexport_pb.export.validate import validate_staged
+from mexport_pb.export.validate import check_validation, validate_staged
 from mexport_pb.export.variables import VariablePlan, plan_variables
 from mexport_pb.export.version import timestamped_directory
-from mexport_pb.graph import add_saver, has_variables
+from mexport_pb.graph import add_saver, clear_devices, has_variables, strip_default_attrs, unsaved_variables
+from mexport_pb.graph.main_op import main_op_keys
 from mexport_pb.messages import SERVING_TAG, make_saved_model, serialize, to_message, to_text
 from mexport_pb.messages.constants import (
     ASSETS_DIRECTORY,
     ASSETS_EXTRA_DIRECTORY,
     SAVED_MODEL_PB,
     SAVED_MODEL_PBTXT,
+    TABLE_INITIALIZERS_COLLECTION,
     VARIABLES_DIRECTORY,
     VARIABLES_PREFIX,
 )
@@ -40,6 +43,9 @@ __all__ = [
 ]
 
 Path_: TypeAlias = str | os.PathLike[str]
+TABLE_COLLECTIONS = ("monolith_hash_tables", "monolith_multi_hash_tables")
+TABLE_OPS = frozenset({"MonolithHashTable", "CreateMonolithMultiHashTable", "ReadMonolithMultiHashTable"})
+
 Validation: TypeAlias = Literal["structure", "restore"]
 
 
@@ -63,7 +69,10 @@ def write_saved_model(
     tags: Iterable[str] | None = None,
     assets: Mapping[str, Path_] | None = None,
     assets_extra: Mapping[str, Path_] | None = None,
+    clear_devices: bool = False,
+    strip_default_attrs: bool = False,
     global_step: int | None = None,
+    restore_variables: bool = True,
     as_text: bool = False,
     validate: Validation = "structure",
     timestamped: bool = False,
@@ -73,15 +82,22 @@ def write_saved_model(
     A graph that has variables and no saver gets one (:func:`mexport_pb.add_saver`). Values go from the checkpoint to
     the export as bytes; memory stays flat however large they are. Layout: docs/formats/saved_model.md.
 
+    For a graph as it was before ``tf.compat.v1.saved_model.Builder`` saved it, with the signatures, tags and options
+    that the Builder was given, the files are the Builder's byte for byte.
+
     Args:
         meta_graph: A MetaGraphDef, of this package or of TensorFlow, or several with different tags.
         export_dir: The directory to make. It must not exist; a server's ``<base>/<version>``.
         variables: Prefix of the checkpoint with the values of all variables; None for graphs without variables.
         tags: Tags of a single graph that has none of its own; ``{"serve"}`` if it has none either way.
         assets: Sources, by file name under ``assets/``, of the AssetFileDefs that the graphs have already. Those of
-            the collection ``asset_filepaths`` need none: the graph holds their paths.
+            the collection ``asset_filepaths`` need none: the graph holds their paths; a source by file name, or by
+            tensor name ("asset:0"), takes such a path's place.
         assets_extra: Sources by path relative to ``assets.extra/``.
+        clear_devices: Whether nodes lose their devices. The saver's shards are those of the devices that they had.
+        strip_default_attrs: Whether attributes that have their default value are left out.
         global_step: The value of the variable ``global_step`` where the checkpoint has none.
+        restore_variables: False writes neither values nor a saver, for graphs whose variables are set by others.
         as_text: Write ``saved_model.pbtxt`` in place of ``saved_model.pb``.
         validate: How the staged model is checked before it is published: ``"structure"`` looks at every message and
             at the variable index, ``"restore"`` also lets TensorFlow load it and restore the variables.
@@ -98,20 +114,29 @@ def write_saved_model(
         DataError: The checkpoint is damaged; checksums are verified on the way.
         VersionExistsError: ``export_dir`` is there already; it was not touched.
         ValidationError: The staged model failed its check.
+        UnsupportedError: A graph has embedding hash tables.
         OSError: The disk is full, a folder not writable, and the like. In every case nothing is left behind.
     """
+    check_validation(validate)
     plan = _make_plan(
         meta_graph,
         variables,
         tags=tags,
         assets=assets,
         assets_extra=assets_extra,
+        clear_nodes=clear_devices,
+        strip=strip_default_attrs,
         global_step=global_step,
+        restore_variables=restore_variables,
         as_text=as_text,
     )
+    if timestamped and not Path(export_dir).name.isdecimal():
+        raise InvalidArgumentError(f"{os.fspath(export_dir)}: got timestamped=True, want a name that is a unix second")
     next_target = partial(timestamped_directory, Path(export_dir).parent) if timestamped else None
     with staged_directory(export_dir, next_target=next_target) as staged:
         _emit(plan, staged.path)
+        # The check reads the model back: a large one need not be in memory twice.
+        del plan
         validate_staged(staged.path, validate)
         return staged.commit()
 
@@ -123,30 +148,51 @@ def _make_plan(
     tags: Iterable[str] | None,
     assets: Mapping[str, Path_] | None,
     assets_extra: Mapping[str, Path_] | None,
+    clear_nodes: bool,
+    strip: bool,
     global_step: int | None,
+    restore_variables: bool,
     as_text: bool,
 ) -> _Plan:
+    if checkpoint is not None and not restore_variables:
+        raise InvalidArgumentError("got a checkpoint and restore_variables=False")
     given = [meta_graph] if isinstance(meta_graph, Message) else list(meta_graph)
     if not given:
         raise InvalidArgumentError("got no meta graph, want at least one")
     graphs = [to_message(graph, MetaGraphDef) for graph in given]
+    if isinstance(tags, str):
+        raise InvalidArgumentError(f"tags: got the string {tags!r}, want a list of strings")
     if tags is not None and (len(graphs) > 1 or graphs[0].meta_info_def.tags):
         raise InvalidArgumentError("tags are for a single meta graph without tags of its own")
     files: dict[str, str] = {}
+    used_assets: set[str] = set()
     for index, graph in enumerate(graphs):
+        _refuse_unserved(graph)
         if not graph.meta_info_def.tags:
             graph.meta_info_def.tags.extend(tags or [SERVING_TAG])
         if checkpoint is not None and not graph.HasField("saver_def"):
             graph = add_saver(graph)  # noqa: PLW2901
         resolved = resolve_assets(graph, assets)
         _add_sources(files, resolved.files)
-        graphs[index] = resolved.meta_graph
-        check_meta_graph(graphs[index])
+        used_assets |= resolved.used
+        graph = resolved.meta_graph  # noqa: PLW2901
+        # Only now: devices decide the saver's shards, and the saver's nodes have default attributes too.
+        if clear_nodes:
+            graph = clear_devices(graph)  # noqa: PLW2901
+        if strip:
+            graph = strip_default_attrs(graph)  # noqa: PLW2901
+        check_meta_graph(graph)
+        if checkpoint is not None:
+            _refuse_unset(graph)
+        graphs[index] = graph
+    for name in sorted(set(assets or {}) - used_assets):
+        raise MismatchError(f"a file was given for the asset {name!r}, which the graph does not have")
     saved_model = make_saved_model(graphs)
     check_saved_model_message(saved_model)
     plan = None
     if checkpoint is None:
-        _refuse_variables(graphs)
+        if restore_variables:
+            _refuse_variables(graphs)
     else:
         extra = {} if global_step is None else {GLOBAL_STEP: np.array(global_step, np.int64)}
         plan = plan_variables(graphs, checkpoint, extra=extra)
@@ -155,10 +201,35 @@ def _make_plan(
 
 def _add_sources(files: dict[str, str], more: Mapping[str, str]) -> None:
     for name, source in more.items():
-        if files.setdefault(name, source) != source:
-            raise InvalidArgumentError(
-                f"two graphs name different sources for the asset {name!r}: {files[name]}, {source}"
-            )
+        known = files.setdefault(name, source)
+        if known != source and not filecmp.cmp(known, source, shallow=False):
+            raise InvalidArgumentError(f"two graphs name different sources for the asset {name!r}: {known}, {source}")
+
+
+def _refuse_unserved(graph: MetaGraphDef) -> None:
+    """Refuses graphs that would load and then fail at the first request, for want of what is not exported yet."""
+    tables = [name for name in TABLE_COLLECTIONS if name in graph.collection_def]
+    tables += sorted({node.op for node in graph.graph_def.node if node.op in TABLE_OPS})
+    if tables:
+        raise UnsupportedError(
+            f"the graph has embedding hash tables ({tables[0]!r}); this version exports dense variables only"
+        )
+    has_tables = TABLE_INITIALIZERS_COLLECTION in graph.collection_def
+    if has_tables and not main_op_keys(graph):
+        raise InvalidArgumentError(
+            f"the graph has lookup tables (collection {TABLE_INITIALIZERS_COLLECTION!r}) and no main op to fill them: "
+            "pass it through add_main_op"
+        )
+
+
+def _refuse_unset(graph: MetaGraphDef) -> None:
+    """Refuses graphs whose signatures read variables that neither the saver nor the main op sets."""
+    names = unsaved_variables(graph)
+    if names:
+        raise InvalidArgumentError(
+            f"signatures read {len(names)} variables that nothing restores or initialises, such as {names[0]!r}: "
+            "list them in the collection of variables, or let the main op set them"
+        )
 
 
 def _refuse_variables(graphs: Iterable[MetaGraphDef]) -> None:
@@ -173,7 +244,14 @@ def _emit(plan: _Plan, folder: Path) -> None:
     # saved_model.pb comes last: no reader takes a folder without it for a model.
     (folder / VARIABLES_DIRECTORY).mkdir()
     if plan.variables is not None and plan.variables.count and plan.checkpoint is not None:
-        copy_to_shards(plan.checkpoint, folder / VARIABLES_PREFIX, plan.variables.shards, extra=plan.variables.extra)
+        # Not durable here: the whole tree is brought to the disk before it gets its name.
+        copy_to_shards(
+            plan.checkpoint,
+            folder / VARIABLES_PREFIX,
+            plan.variables.shards,
+            extra=plan.variables.extra,
+            durable=False,
+        )
     copy_files(plan.assets, folder / ASSETS_DIRECTORY)
     copy_files(plan.assets_extra, folder / ASSETS_EXTRA_DIRECTORY)
     if plan.as_text:

@@ -12,7 +12,7 @@ from mexport_pb._proto.graph_pb2 import AttrValue, GraphDef, NodeDef
 from mexport_pb._proto.saved_model_pb2 import CollectionDef, MetaGraphDef
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.default import pushed_default
-from mexport_pb.graph.ops_variable import VariableOps
+from mexport_pb.graph.ops_feature import FeatureOps
 from mexport_pb.graph.prune_collections import VARIABLE_COLLECTIONS
 from mexport_pb.graph.strip import clear_devices as cleared, op_list, strip_default_attrs as stripped
 from mexport_pb.graph.tensor import Operation, Tensor
@@ -34,7 +34,7 @@ GRAPH_PRODUCER = 2474
 _MIN_CONSUMER_OF_FUNCTIONS = 12
 
 
-class GraphBuilder(VariableOps):
+class GraphBuilder(FeatureOps):
     """A graph under construction: nodes, names, devices, collections.
 
     Names, attributes, devices and control inputs are those that ``tf.compat.v1`` gives the same calls, so that the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -126,7 +127,7 @@ class GraphCore:
         devices, colocations = self._devices, self._colocations
         self._devices = []
         kept = [] if ignore_existing else colocations
-        self._colocations = kept if op is None else [*kept, self._operation_of(op)]
+        self._colocations = kept if op is None else [*kept, self._operation_of(op, "colocate_with")]
         try:
             yield
         finally:
@@ -161,7 +162,7 @@ class GraphCore:
             present = {op for scope in outer for op in scope.operations}
             added: list[Operation] = []
             for entry in control_inputs:
-                op = self._operation_of(entry)
+                op = self._operation_of(entry, "control_inputs")
                 if op not in present:
                     present.add(op)
                     added.append(op)
@@ -172,10 +173,10 @@ class GraphCore:
         finally:
             self._control_scopes = outer
 
-    def _operation_of(self, entry: Operation | Tensor | Variable) -> Operation:
+    def _operation_of(self, entry: Operation | Tensor | Variable, what: str) -> Operation:
         op = entry.op if isinstance(entry, Tensor | Variable) else entry
         if not isinstance(op, Operation):
-            raise InvalidArgumentError(f"got {entry!r}, want an operation, a tensor or a variable")
+            raise InvalidArgumentError(f"{what}: got {entry!r}, want an operation, a tensor or a variable")
         self._check_mine(op)
         return op
 
@@ -189,6 +190,11 @@ class GraphCore:
     def operations(self) -> list[Operation]:
         """All operations in the order of their making."""
         return list(self._operations.values())
+
+    @property
+    def names_in_use(self) -> set[str]:
+        """All names that nodes and scopes have taken, in lower case."""
+        return self._names.in_use
 
     def get_operation(self, name: str) -> Operation:
         """Return the operation of that name.
@@ -259,7 +265,9 @@ class GraphCore:
                     raise InvalidArgumentError(f"{op_type}: outputs are of types {types}, got {list(dtypes)}")
             else:
                 if dtypes is None:
-                    raise InvalidArgumentError(f"{op_type}: an op without a known signature needs dtypes")
+                    near = difflib.get_close_matches(op_type, self.op_defs)
+                    hint = f"; near: {', '.join(near)}" if near else ""
+                    raise InvalidArgumentError(f"{op_type}: an op without a known signature needs dtypes{hint}")
                 bound = self._bind_unknown(inputs, attrs or {})
                 types = [_datatype(one) for one in dtypes]
             for reference in bound.references:

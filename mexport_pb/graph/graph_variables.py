@@ -11,7 +11,7 @@ from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb._proto.variable_pb2 import VariableDef
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.index import NodeIndex, attr_dtype, attr_shape, node_of
-from mexport_pb.graph.slices import SliceSpec
+from mexport_pb.graph.slices import SaveSlice
 from mexport_pb.graph.tensor import Shape
 from mexport_pb.messages import parse, to_message
 from mexport_pb.messages.constants import LOCAL_VARIABLES_COLLECTION, VARIABLES_COLLECTION
@@ -33,7 +33,7 @@ class GraphVariable:
         is_resource: A resource variable.
         dtype: Of the values.
         shape: Of the values, as far as the graph knows it.
-        slice_spec: Which part of a partitioned variable it is.
+        shape_and_slice: Which part of a partitioned variable it is, as SaveV2 takes it; "" for a whole one.
         read: The node that reads the value: "w/Read/ReadVariableOp" or "w/read"; None if the graph has none.
     """
 
@@ -42,7 +42,7 @@ class GraphVariable:
     is_resource: bool
     dtype: int
     shape: Shape
-    slice_spec: SliceSpec | None
+    shape_and_slice: str
     read: NodeDef | None
 
     @property
@@ -98,11 +98,12 @@ def find_variables(meta_graph: MetaGraphDef, index: NodeIndex) -> list[GraphVari
 
 def _by_definition(definition: VariableDef, index: NodeIndex) -> GraphVariable:
     node = index.get(node_of(definition.variable_name))
-    part = None
+    part = ""
     key = node.name
     if definition.HasField("save_slice_info_def") and definition.save_slice_info_def.full_name:
-        part = SliceSpec.from_message(definition.save_slice_info_def)
-        key = definition.save_slice_info_def.full_name
+        info = definition.save_slice_info_def
+        part = SaveSlice.from_message(info).shape_and_slice(info.var_shape)
+        key = info.full_name
     if definition.is_resource != (node.op not in REF_OPS):
         raise InvalidArgumentError(f"variable {node.name!r}: got a {node.op}, want what its VariableDef says")
     return _variable(node, key, part, _read(node, definition.snapshot_name, index))
@@ -122,14 +123,14 @@ def _read(node: NodeDef, snapshot_name: str, index: NodeIndex) -> NodeDef | None
     return None
 
 
-def _variable(node: NodeDef, key: str, part: SliceSpec | None, read: NodeDef | None) -> GraphVariable:
+def _variable(node: NodeDef, key: str, part: str, read: NodeDef | None) -> GraphVariable:
     return GraphVariable(
         node=node,
         key=key,
         is_resource=node.op not in REF_OPS,
         dtype=attr_dtype(node, "dtype"),
         shape=attr_shape(node, "shape"),
-        slice_spec=part,
+        shape_and_slice=part,
         read=read,
     )
 
@@ -147,5 +148,5 @@ def _by_nodes(meta_graph: MetaGraphDef, index: NodeIndex) -> list[GraphVariable]
         identity = (container, name or node.name.encode())
         if identity not in shared:
             shared.add(identity)
-            found.append(_variable(node, node.name, None, _read(node, "", index)))
+            found.append(_variable(node, node.name, "", _read(node, "", index)))
     return found

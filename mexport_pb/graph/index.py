@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from mexport_pb import dtypes
 from mexport_pb._proto.graph_pb2 import NodeDef
-from mexport_pb.errors import DataError, InvalidArgumentError
+from mexport_pb.errors import DataError, InvalidArgumentError, UnsupportedError
 from mexport_pb.graph.tensor import Shape
 from mexport_pb.messages import shape_to_list, tensor_proto_to_array
 
@@ -144,7 +144,7 @@ class NodeIndex:
             return None
         try:
             value = tensor_proto_to_array(proto).item()
-        except DataError:
+        except (DataError, UnsupportedError):
             return None
         return value if isinstance(value, int) else None
 

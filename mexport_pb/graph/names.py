@@ -9,7 +9,7 @@ from typing import Final
 
 from mexport_pb.errors import InvalidArgumentError
 
-__all__ = ["NameStack", "check_node_name", "names_and_scopes"]
+__all__ = ["NameStack", "check_node_name", "names_and_scopes", "taken_names"]
 
 # What the graph's own check accepts: words that may be joined by ">", no other character outside this set.
 _NODE_NAME: Final = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*(>[A-Za-z0-9.][A-Za-z0-9_.\-/]*)*")
@@ -39,6 +39,16 @@ def names_and_scopes(names: Iterable[str]) -> set[str]:
     return taken
 
 
+def taken_names(nodes: Iterable[str], names_in_use: Iterable[str] | None) -> set[str]:
+    """Return the names of a graph that new nodes may not take.
+
+    Args:
+        nodes: Names of all nodes.
+        names_in_use: What else is taken; None means the scopes that the nodes are in.
+    """
+    return names_and_scopes(nodes) if names_in_use is None else {*nodes, *names_in_use}
+
+
 class NameStack:
     """The current name scope, and all names in use.
 
@@ -59,6 +69,11 @@ class NameStack:
     def current(self) -> str:
         """The scope that names are made in: without the final "/"; "" at the root."""
         return self._current
+
+    @property
+    def in_use(self) -> set[str]:
+        """All names that are taken, scopes included, in lower case."""
+        return set(self._counters)
 
     def unique(self, name: str, *, mark_as_used: bool = True) -> str:
         """Return ``name`` in the current scope, with the first free suffix if it is taken.

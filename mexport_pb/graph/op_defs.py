@@ -17,22 +17,21 @@ __all__ = ["OpDefs", "known_ops", "op_def"]
 
 
 @functools.cache
-def _blocks() -> dict[str, str]:
-    # Every op is one block of text that begins at a line "op {" and says its name first.
+def _lines() -> dict[str, str]:
+    # Every op is one line, which says its name first.
     text = resources.files("mexport_pb.graph").joinpath("op_defs.pbtxt").read_text(encoding="utf-8")
-    blocks = text.split("\nop {\n")[1:]
-    return {block[block.index('"') + 1 : block.index('"', block.index('"') + 1)]: block for block in blocks}
+    return {line.split('"', 2)[1]: line for line in text.splitlines() if not line.startswith("#")}
 
 
 @functools.cache
 def _parsed(name: str) -> graph_pb2.OpDef:
-    op_list = text_format.Parse(f"op {{\n{_blocks()[name]}", graph_pb2.OpList())
+    op_list = text_format.Parse(_lines()[name], graph_pb2.OpList())
     return op_list.op[0]
 
 
 def known_ops() -> list[str]:
     """Return the names of all ops of the table, sorted."""
-    return sorted(_blocks())
+    return sorted(_lines())
 
 
 def op_def(name: str) -> graph_pb2.OpDef | None:
@@ -40,7 +39,7 @@ def op_def(name: str) -> graph_pb2.OpDef | None:
 
     The message is shared: do not change it.
     """
-    return _parsed(name) if name in _blocks() else None
+    return _parsed(name) if name in _lines() else None
 
 
 class OpDefs(Mapping[str, graph_pb2.OpDef]):
@@ -68,7 +67,7 @@ class OpDefs(Mapping[str, graph_pb2.OpDef]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._given
-        yield from (name for name in _blocks() if name not in self._given)
+        yield from (name for name in _lines() if name not in self._given)
 
     def __len__(self) -> int:
-        return len(self._given.keys() | _blocks().keys())
+        return len(self._given.keys() | _lines().keys())

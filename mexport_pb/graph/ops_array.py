@@ -11,6 +11,7 @@ from mexport_pb import dtypes
 from mexport_pb._proto.tensor_pb2 import DT_BOOL, DT_FLOAT, DT_INT32, DT_INT64, DT_STRING
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.core import GraphCore
+from mexport_pb.graph.slicing import slicing_of
 from mexport_pb.graph.tensor import Tensor
 from mexport_pb.graph.variable import Variable
 
@@ -112,6 +113,51 @@ class ArrayOps(GraphCore):
     def slice(self, x: TensorLike, begin: TensorLike, size: TensorLike, name: str | None = None) -> Tensor:
         """Take a part: from ``begin``, ``size`` elements on each axis (-1: the rest)."""
         return self.op("Slice", [x, begin, size], name=name).output
+
+    def strided_slice(
+        self,
+        x: TensorLike,
+        begin: TensorLike,
+        end: TensorLike,
+        strides: TensorLike,
+        begin_mask: int = 0,
+        end_mask: int = 0,
+        ellipsis_mask: int = 0,
+        new_axis_mask: int = 0,
+        shrink_axis_mask: int = 0,
+        name: str | None = None,
+    ) -> Tensor:
+        """Take every ``strides``-th element from ``begin`` to before ``end``, on each axis.
+
+        A mask's bits are entries of ``begin``: bounds to ignore, ``...``, new axes, and axes to drop.
+        """
+        masks = {
+            "begin_mask": begin_mask,
+            "end_mask": end_mask,
+            "ellipsis_mask": ellipsis_mask,
+            "new_axis_mask": new_axis_mask,
+            "shrink_axis_mask": shrink_axis_mask,
+        }
+        return self.op("StridedSlice", [x, begin, end, strides], attrs=masks, name=name).output
+
+    def getitem(self, x: TensorLike, key: Any) -> Tensor:
+        """Return ``x[key]``.
+
+        Args:
+            x: Of any type.
+            key: An int, slice, None (a new axis), ``...``, scalar tensor of int32 or int64, or a tuple of these;
+                bounds of slices may be tensors too.
+        """
+        tensor = self.to_tensor(x)
+        slicing = slicing_of(self, key)
+        with self.name_scope("strided_slice") as scope:
+            if not slicing.begin:
+                empty = self.const([], DT_INT32)
+                return self.op("StridedSlice", [tensor, empty, empty, empty], attrs=slicing.masks, name=scope).output
+            bounds = [self.to_tensor(one, name="stack") for one in (slicing.begin, slicing.end, slicing.strides)]
+            if any(one.dtype == DT_INT64 for one in bounds):
+                bounds = [self.cast(one, DT_INT64) for one in bounds]
+            return self.op("StridedSlice", [tensor, *bounds], attrs=slicing.masks, name=scope).output
 
     def tile(self, x: TensorLike, multiples: TensorLike, name: str | None = None) -> Tensor:
         """Repeat a tensor along each axis."""

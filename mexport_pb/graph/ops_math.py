@@ -41,6 +41,14 @@ _DIVISION_TYPES: Final[dict[int, int]] = {
     DT_UINT32: DT_DOUBLE,
     DT_UINT64: DT_DOUBLE,
 }
+_OPERATORS: Final = {
+    "add": "AddV2",
+    "sub": "Sub",
+    "mul": "Mul",
+    "floordiv": "FloorDiv",
+    "mod": "FloorMod",
+    "pow": "Pow",
+}
 _REAL_DIVISION: Final = frozenset({DT_HALF, DT_BFLOAT16, DT_FLOAT, DT_DOUBLE, DT_COMPLEX64, DT_COMPLEX128})
 
 
@@ -54,7 +62,7 @@ class MathOps(ArrayOps):
         """Add what an operator of :class:`Tensor` means.
 
         Args:
-            operator: "add", "sub", "mul", "truediv" or "matmul".
+            operator: "add", "sub", "mul", "truediv", "floordiv", "mod", "pow" or "matmul".
             x: The left operand; it or ``y`` is a tensor.
             y: The right operand.
         """
@@ -69,7 +77,28 @@ class MathOps(ArrayOps):
                     return self.op("Add", [x, y], name=scope).output
                 case "mul" if dtypes.base_datatype(x.dtype) == DT_BOOL:
                     return self.op("LogicalAnd", [x, y], name=scope).output
-            return self.op({"add": "AddV2", "sub": "Sub", "mul": "Mul"}[operator], [x, y], name=scope).output
+            return self.op(_OPERATORS[operator], [x, y], name=scope).output
+
+    def logical_operator(self, operator: str, x: TensorLike, y: TensorLike) -> Tensor:
+        """Add what "and", "or" or "xor" means: of bools, or of the bits of integers."""
+        with self.name_scope(operator) as scope:
+            if not isinstance(x, Tensor):
+                x = self.to_tensor(x, dtypes.base_datatype(y.dtype), name="x")
+            if dtypes.base_datatype(x.dtype) != DT_BOOL:
+                return self.op({"and": "BitwiseAnd", "or": "BitwiseOr", "xor": "BitwiseXor"}[operator], [x, y]).output
+            match operator:
+                case "and":
+                    return self.logical_and(x, y, name=scope)
+                case "or":
+                    return self.logical_or(x, y, name=scope)
+            return self.logical_and(self.logical_or(x, y), self.logical_not(self.logical_and(x, y)), name=scope)
+
+    def invert(self, x: TensorLike, name: str | None = None) -> Tensor:
+        """Return ``~x``: whether it does not hold, or integers with all bits turned over."""
+        tensor = self.to_tensor(x)
+        if dtypes.base_datatype(tensor.dtype) == DT_BOOL:
+            return self.logical_not(tensor, name)
+        return self._unary("Invert", tensor, name)
 
     def _operands(self, x: TensorLike, y: TensorLike) -> tuple[Tensor, Tensor]:
         # A constant takes the type of the other side.

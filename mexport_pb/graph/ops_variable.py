@@ -10,7 +10,7 @@ from mexport_pb._proto.tensor_pb2 import DT_FLOAT, DT_INT64
 from mexport_pb._proto.variable_pb2 import VARIABLE_AGGREGATION_ONLY_FIRST_REPLICA
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.core import to_shape
-from mexport_pb.graph.ops_nn import NNOps
+from mexport_pb.graph.ops_segment import SegmentOps
 from mexport_pb.graph.shapes import merge
 from mexport_pb.graph.slices import SaveSlice
 from mexport_pb.graph.tensor import Tensor
@@ -25,7 +25,7 @@ from mexport_pb.messages.constants import (
 __all__ = ["VariableOps"]
 
 
-class VariableOps(NNOps):
+class VariableOps(SegmentOps):
     """The makers of variables."""
 
     def variable(
@@ -65,7 +65,7 @@ class VariableOps(NNOps):
             variable = make(scope, initial_value, wanted, shape)
         variable.trainable = trainable
         if save_slice is not None:
-            save_slice.spec(variable.shape or ())
+            save_slice.shape_and_slice(variable.shape or ())  # refuses a part outside the whole
             variable.save_slice = save_slice
         for collection in collections:
             self.add_to_collection(collection, variable)

@@ -12,11 +12,11 @@ from mexport_pb._proto.graph_pb2 import NodeDef
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.errors import InvalidArgumentError, UnsupportedError
 from mexport_pb.graph.index import NodeIndex, node_of
-from mexport_pb.graph.slices import SliceSpec
+from mexport_pb.graph.slices import full_shape_of
 from mexport_pb.graph.tensor import Shape
 from mexport_pb.messages import to_message
 
-__all__ = ["SaveItem", "SavePlan", "save_plan"]
+__all__ = ["SaveItem", "SavePlan", "restored_variables", "save_plan"]
 
 # Ops of checkpoint format V1, which no bundle holds.
 _OLD_OPS = frozenset({"Save", "SaveSlices", "Restore", "RestoreSlice"})
@@ -28,7 +28,8 @@ class SaveItem:
 
     Attributes:
         key: In the checkpoint.
-        shape_and_slice: Which part: "" for all of it, or the form that :class:`SliceSpec` reads.
+        shape_and_slice: Which part: "" for all of it, or the form that
+            :func:`mexport_pb.bundle.parse_shape_and_slice` reads.
         dtype: A ``DataType`` number.
         full_shape: Of the whole tensor, as far as the graph knows it; None for an unknown rank.
     """
@@ -83,6 +84,30 @@ def save_plan(meta_graph: Message) -> SavePlan:
         return SavePlan(tuple(_save_items(*found) for _, found in ordered))
     restores = finder.find(index, saver.restore_op_name, "RestoreV2")
     return SavePlan(tuple(_restore_items(*found) for found in restores))
+
+
+def restored_variables(meta_graph: MetaGraphDef) -> dict[str, SaveItem]:
+    """Return what the saver of a meta graph restores into each variable, by the name of the variable's node.
+
+    Nodes of functions do not count. Without a saver there is nothing.
+
+    Raises:
+        InvalidArgumentError: as :func:`save_plan`.
+        UnsupportedError: a saver of format V1.
+    """
+    if not meta_graph.HasField("saver_def"):
+        return {}
+    index = NodeIndex(meta_graph.graph_def.node)
+    found = {}
+    restores: dict[str, tuple[SaveItem, ...]] = {}
+    for body, node in _Finder(meta_graph).find(index, meta_graph.saver_def.restore_op_name, "RestoreV2"):
+        if body is index:
+            restores[node.name] = _restore_items(index, node)
+    for target, source, output in _assignments(index):
+        items = restores.get(source.name, ())
+        if output < len(items):
+            found[index.source(target)[0].name] = items[output]
+    return found
 
 
 class _Finder:
@@ -149,7 +174,7 @@ def _keys_and_slices(index: NodeIndex, node: NodeDef) -> list[tuple[str, str, in
 
 def _items(entries: Iterable[tuple[str, str, int]], shapes: Iterable[Shape]) -> tuple[SaveItem, ...]:
     return tuple(
-        SaveItem(key, part, dtype, SliceSpec.parse(part).full_shape if part else shape)
+        SaveItem(key, part, dtype, full_shape_of(part, shape))
         for (key, part, dtype), shape in zip(entries, shapes, strict=True)
     )
 
@@ -175,12 +200,16 @@ def _restore_items(index: NodeIndex, node: NodeDef) -> tuple[SaveItem, ...]:
 def _assigned_shapes(index: NodeIndex, restore: NodeDef, count: int) -> list[Shape]:
     """Return the shapes of the variables that the outputs are assigned to."""
     shapes: list[Shape] = [None] * count
+    for target, source, output in _assignments(index):
+        if source is restore and output < count:
+            shapes[output] = index.variable_shape(target)
+    return shapes
+
+
+def _assignments(index: NodeIndex) -> Iterator[tuple[str, NodeDef, int]]:
+    """Yield for each assignment the tensor assigned to, and the node and its output that the value comes from."""
     for node in index.nodes.values():
         if node.op not in ("AssignVariableOp", "Assign") or len(node.input) < 2:
             continue
-        if node_of(node.input[1]) not in index.nodes or node_of(node.input[0]) not in index.nodes:
-            continue
-        source, output = index.source(node.input[1])
-        if source is restore and output < count:
-            shapes[output] = index.variable_shape(node.input[0])
-    return shapes
+        if node_of(node.input[1]) in index.nodes and node_of(node.input[0]) in index.nodes:
+            yield node.input[0], *index.source(node.input[1])

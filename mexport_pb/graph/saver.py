@@ -5,6 +5,7 @@ docs/formats/saver.md describes them.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Iterable, Sequence
 
 from google.protobuf.message import Message
@@ -18,7 +19,7 @@ from mexport_pb.graph.builder import GraphBuilder
 from mexport_pb.graph.devices import canonical_device, on_cpu0
 from mexport_pb.graph.graph_variables import GraphVariable, find_variables
 from mexport_pb.graph.index import NodeIndex
-from mexport_pb.graph.names import names_and_scopes
+from mexport_pb.graph.names import taken_names
 from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.graph.strip import refresh_op_list, strip_nodes
 from mexport_pb.graph.tensor import Operation, Tensor
@@ -33,7 +34,9 @@ _MAX_TO_KEEP = 5
 _KEEP_EVERY_N_HOURS = 10000.0
 
 
-def add_saver(meta_graph: Message, *, variables: Collection[str] | None = None) -> MetaGraphDef:
+def add_saver(
+    meta_graph: Message, *, variables: Collection[str] | None = None, names_in_use: Iterable[str] | None = None
+) -> MetaGraphDef:
     """Return a copy with the nodes and the SaverDef that save and restore its variables, one shard for each device.
 
     Variables are those of the collection ``variables``; without one, those of the graph's nodes. A graph without
@@ -41,10 +44,14 @@ def add_saver(meta_graph: Message, *, variables: Collection[str] | None = None) 
 
     Args:
         meta_graph: A MetaGraphDef.
-        variables: Names of the nodes of the variables to save; None means all.
+        variables: Names of the nodes of the variables to save; None means all of them. Variables of the graph that are
+            left out get their values elsewhere, or none: :func:`unsaved_variables` lists the latter.
+        names_in_use: Names beside those of nodes that new nodes and scopes may not take; None means all scopes that the
+            nodes are in. A graph's maker knows better: scopes may be empty, and those of imported nodes are free.
 
     Raises:
-        InvalidArgumentError: two variables have one key, or a variable is not in the graph.
+        InvalidArgumentError: two variables have one key, a variable is not in the graph, or ``variables`` names one
+            that the graph has not.
         SavedModelError: the collection ``variables`` is damaged.
     """
     copy = to_message(meta_graph, MetaGraphDef)
@@ -52,10 +59,10 @@ def add_saver(meta_graph: Message, *, variables: Collection[str] | None = None) 
     index = NodeIndex(copy.graph_def.node)
     found = find_variables(copy, index)
     if variables is not None:
-        found = [variable for variable in found if variable.name in variables]
+        found = _chosen(found, variables)
     if not found:
         return copy
-    graph = GraphBuilder(names_in_use=names_and_scopes(index.nodes))
+    graph = GraphBuilder(names_in_use=taken_names(index.nodes, names_in_use))
     writer = _SaverWriter(graph, _by_device(_in_saving_order(found)))
     with graph.name_scope(SAVER_SCOPE):
         saver_def = writer.write()
@@ -68,12 +75,24 @@ def add_saver(meta_graph: Message, *, variables: Collection[str] | None = None) 
     return copy
 
 
+def _chosen(found: list[GraphVariable], names: Collection[str]) -> list[GraphVariable]:
+    if isinstance(names, str | bytes):
+        raise InvalidArgumentError(f"variables: got {names!r}, want a list of names")
+    present = [variable.name for variable in found]
+    unknown = sorted(set(names).difference(present))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], present)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise InvalidArgumentError(f"variables: got {unknown[0]!r}, want names of the graph's variables{hint}")
+    return [variable for variable in found if variable.name in names]
+
+
 def _in_saving_order(variables: list[GraphVariable]) -> list[GraphVariable]:
     """Sort by key; parts of one key by their names with ":0", so that part_10 comes before part_1."""
     keys: dict[str, bool] = {}
     names: set[str] = set()
     for variable in variables:
-        partitioned = variable.slice_spec is not None
+        partitioned = bool(variable.shape_and_slice)
         if variable.name in names or keys.setdefault(variable.key, partitioned) != partitioned:
             raise InvalidArgumentError(f"two variables have the key {variable.key!r}")
         if not partitioned and variable.key in names:
@@ -91,7 +110,7 @@ def _by_device(variables: list[GraphVariable]) -> list[tuple[str, list[GraphVari
 
 def _reads_anew(variable: GraphVariable) -> bool:
     """True for a resource variable that is saved by a read of the saver's own."""
-    return variable.is_resource and (variable.slice_spec is not None or variable.read is None)
+    return variable.is_resource and (bool(variable.shape_and_slice) or variable.read is None)
 
 
 def _device(variable: GraphVariable) -> str:
@@ -153,7 +172,7 @@ class _SaverWriter:
         """Return the tensor to save."""
         graph = self.graph
         if not variable.is_resource:
-            if variable.slice_spec is None or variable.read is None:
+            if not variable.shape_and_slice or variable.read is None:
                 return self._ref(variable)
             return graph.refer_to(variable.read, [variable.dtype], [variable.shape]).output
         if variable.read is not None and not _reads_anew(variable):
@@ -201,4 +220,4 @@ def _keys(variables: Iterable[GraphVariable]) -> list[str]:
 
 
 def _slices(variables: Iterable[GraphVariable]) -> list[str]:
-    return [str(variable.slice_spec or "") for variable in variables]
+    return [variable.shape_and_slice for variable in variables]

@@ -23,7 +23,7 @@ from mexport_pb.graph.shapes import (
     slice_size,
     with_rank,
 )
-from mexport_pb.graph.slices import SliceSpec
+from mexport_pb.graph.slices import part_shape_of
 from mexport_pb.graph.tensor import Shape, Tensor
 from mexport_pb.messages import shape_to_list
 
@@ -401,9 +401,15 @@ def _slice(context: InferenceContext) -> Sequence[Shape]:
 
 
 def _strided_slice(context: InferenceContext) -> Sequence[Shape]:
-    shape, begins, ends, steps = context.shape(0), context.constant(1), context.constant(2), context.constant(3)
-    if shape is None or begins is None or ends is None or steps is None:
+    shape, steps = context.shape(0), _packed(context.inputs[3])
+    if shape is None or steps is None:
         return [None]
+    bounds = [_packed(context.inputs[i]) for i in (1, 2)]
+    # One unknown bound leaves the sizes of all axes open that are not taken whole.
+    begins: Sequence[int | None] = [None] * len(steps)
+    ends: Sequence[int | None] = begins
+    if bounds[0] is not None and bounds[1] is not None:
+        begins, ends = bounds[0], bounds[1]
     masks = {name: context.attr(f"{name}_mask").i for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
     entries = range(len(begins))
     new = {i for i in entries if masks["new_axis"] >> i & 1}
@@ -423,9 +429,18 @@ def _strided_slice(context: InferenceContext) -> Sequence[Shape]:
             if not masks["shrink_axis"] >> i & 1:
                 begin = None if masks["begin"] >> i & 1 else first
                 end = None if masks["end"] >> i & 1 else last
-                result.append(slice_size(shape[axis], begin, end, step))
+                known = first is not None or (masks["begin"] & masks["end"]) >> i & 1
+                result.append(slice_size(shape[axis], begin, end, step) if known else None)
             axis += 1
     return [(*result, *shape[axis:])]
+
+
+def _packed(tensor: Tensor) -> list[int] | None:
+    """Return the integers of a constant vector, also of one that is packed of constants."""
+    if tensor.op.type != "Pack":
+        return constant_of(tensor)
+    parts = [constant_of(one) for one in tensor.op.inputs]
+    return None if any(part is None for part in parts) else [part[0] for part in parts if part]
 
 
 def _range(context: InferenceContext) -> Sequence[Shape]:
@@ -476,6 +491,43 @@ def _top_k(context: InferenceContext) -> Sequence[Shape]:
     return [(*shape[:-1], None if count is None else count[0])] * 2
 
 
+def _segments(context: InferenceContext) -> Sequence[Shape]:
+    """Rows pooled into as many as the ids say, which is not known."""
+    shape = context.shape(0)
+    return [None if shape is None else (None, *shape[1:])]
+
+
+def _counted_segments(context: InferenceContext) -> Sequence[Shape]:
+    shape = context.shape(0)
+    count = context.constant(len(context.inputs) - 1)
+    return [None if shape is None else (None if count is None else count[0], *shape[1:])]
+
+
+def _unsorted_segments(context: InferenceContext) -> Sequence[Shape]:
+    shape, ids, count = context.shape(0), context.shape(1), context.constant(2)
+    if shape is None or ids is None:
+        return [None]
+    merge(shape[: len(ids)], ids)
+    return [(None if count is None else count[0], *shape[len(ids) :])]
+
+
+def _string_split(context: InferenceContext) -> Sequence[Shape]:
+    return [(None, 2), (None,), (2,)]
+
+
+def _parse_example(context: InferenceContext) -> Sequence[Shape]:
+    batch = context.shape(0)
+    sparse = context.attr("num_sparse").i
+    rank = None if batch is None else len(batch) + 1
+    shapes: list[Shape] = [(None, rank)] * sparse + [(None,)] * sparse + [(rank,)] * sparse
+    for message in context.attr("dense_shapes").list.shape:
+        sizes = shape_to_list(message)
+        shapes.append(None if batch is None or sizes is None else (*batch, *sizes))
+    ragged = len(context.attr("ragged_value_types").list.type)
+    rows = None if not batch or batch[0] is None else batch[0] + 1
+    return [*shapes, *[(None,)] * ragged, *[(rows,)] * ragged]
+
+
 def _identity_n(context: InferenceContext) -> Sequence[Shape]:
     return [tensor.static_shape for tensor in context.inputs]
 
@@ -485,7 +537,7 @@ def _restore(context: InferenceContext) -> Sequence[Shape]:
     specs = constant_strings(context.inputs[2])
     if specs is None:
         return [None] * context.outputs
-    return [tuple(SliceSpec.parse(spec).shape) if spec else None for spec in specs]
+    return [part_shape_of(spec) if spec else None for spec in specs]
 
 
 def constant_strings(tensor: Tensor) -> list[str] | None:
@@ -547,6 +599,13 @@ _GROUPS: Final[dict[ShapeFunction, str]] = {
     _unique: "Unique UniqueWithCounts",
     _top_k: "TopKV2",
     _identity_n: "IdentityN",
+    _segments: """SegmentSum SegmentMean SegmentMax SegmentMin SegmentProd SparseSegmentSum SparseSegmentMean
+        SparseSegmentSqrtN""",
+    _counted_segments: "SparseSegmentSumWithNumSegments SparseSegmentMeanWithNumSegments "
+    "SparseSegmentSqrtNWithNumSegments",
+    _unsorted_segments: "UnsortedSegmentSum UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd",
+    _string_split: "StringSplit StringSplitV2",
+    _parse_example: "ParseExampleV2",
     _restore: "RestoreV2",
 }
 

@@ -195,6 +195,9 @@ def shape_value(tensor: Tensor, depth: int = 0) -> Shape:
             return tuple(size for part in parts if part is not None for size in part)
         case "StridedSlice":
             return _sliced(tensor, depth) if length and len(length) == 1 else unknown
+        case "Fill" if length and length[0] is not None:
+            value = _scalar_value(inputs[1], depth + 1)
+            return unknown if value is None else (value,) * length[0]
         case "Cast" | "Identity":
             return shape_value(inputs[0], depth + 1)
     return unknown

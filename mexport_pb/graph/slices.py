@@ -1,4 +1,4 @@
-"""Which part of a tensor a checkpoint entry is: ``5 2 0,3:0,2`` is rows 0 to 2 and both columns of a [5, 2] tensor."""
+"""Parts of partitioned variables, as graphs describe them. :mod:`mexport_pb.bundle` reads and writes their text."""
 
 from __future__ import annotations
 
@@ -6,80 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mexport_pb._proto.variable_pb2 import SaveSliceInfoDef
+from mexport_pb.bundle import TensorSlice, format_shape_and_slice, parse_shape_and_slice
 from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.graph.tensor import Shape
 
-__all__ = ["SaveSlice", "SliceSpec"]
-
-
-@dataclass(frozen=True, slots=True)
-class SliceSpec:
-    """One part of a partitioned variable.
-
-    Attributes:
-        full_shape: Of the whole variable.
-        offset: Where the part begins, on each axis.
-        shape: Of the part.
-    """
-
-    full_shape: tuple[int, ...]
-    offset: tuple[int, ...]
-    shape: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if not len(self.full_shape) == len(self.offset) == len(self.shape):
-            raise InvalidArgumentError(f"slice: got {self!r}, want equal ranks")
-        for full, begin, size in zip(self.full_shape, self.offset, self.shape, strict=True):
-            if not 0 <= begin <= begin + size <= full:
-                raise InvalidArgumentError(f"slice: got {self}, want a part within the full shape")
-
-    @classmethod
-    def parse(cls, text: str) -> SliceSpec:
-        """Read the form that SaveV2 and RestoreV2 take; "-" as an axis means all of it.
-
-        Raises:
-            InvalidArgumentError: not such a form, or a part outside the whole.
-        """
-        *sizes, parts = text.split(" ")
-        axes = parts.split(":")
-        if len(axes) != len(sizes):
-            raise InvalidArgumentError(f"slice: got {text!r}, want sizes and as many axes")
-        full = tuple(_number(size, text) for size in sizes)
-        offset, shape = [], []
-        for axis, total in zip(axes, full, strict=True):
-            begin, comma, size = axis.partition(",")
-            if axis == "-":
-                offset.append(0)
-                shape.append(total)
-            elif comma:
-                offset.append(_number(begin, text))
-                shape.append(_number(size, text))
-            else:
-                raise InvalidArgumentError(f"slice: got {text!r}, want begin,size on each axis")
-        return cls(full, tuple(offset), tuple(shape))
-
-    @classmethod
-    def from_message(cls, message: SaveSliceInfoDef) -> SliceSpec:
-        """Read the part that a VariableDef describes.
-
-        Raises:
-            InvalidArgumentError: a part outside the whole.
-        """
-        return cls(tuple(message.full_shape), tuple(message.var_offset), tuple(message.var_shape))
-
-    def to_message(self, full_name: str) -> SaveSliceInfoDef:
-        """Return the description that a VariableDef carries.
-
-        Args:
-            full_name: Of the whole variable, which is its key in the checkpoint.
-        """
-        return SaveSliceInfoDef(
-            full_name=full_name, full_shape=self.full_shape, var_offset=self.offset, var_shape=self.shape
-        )
-
-    def __str__(self) -> str:
-        """Return the form that SaveV2 and RestoreV2 take."""
-        parts = ":".join(f"{begin},{size}" for begin, size in zip(self.offset, self.shape, strict=True))
-        return f"{_joined(self.full_shape)} {parts}"
+__all__ = ["SaveSlice", "full_shape_of", "part_shape_of"]
 
 
 @dataclass(frozen=True)
@@ -96,26 +27,67 @@ class SaveSlice:
     full_shape: Sequence[int]
     offset: Sequence[int]
 
-    def spec(self, shape: Sequence[int | None]) -> SliceSpec:
-        """Return the part as a checkpoint describes it.
+    def shape_and_slice(self, shape: Sequence[int | None]) -> str:
+        """Return the part in the form that SaveV2 and RestoreV2 take, "5 2 0,3:0,2".
 
         Args:
             shape: Of the part.
 
         Raises:
-            InvalidArgumentError: the shape is not fully known, or the part is not within the whole.
+            InvalidArgumentError: the shape is not fully known, or the part is empty or not within the whole.
         """
+        full = tuple(self.full_shape)
         known = tuple(size for size in shape if size is not None)
         if len(known) != len(shape):
             raise InvalidArgumentError(f"part of {self.full_name!r}: got shape {list(shape)}, want a known one")
-        return SliceSpec(tuple(self.full_shape), tuple(self.offset), known)
+        if not len(full) == len(self.offset) == len(known):
+            raise InvalidArgumentError(
+                f"slice of {self.full_name!r}: got full shape {list(full)}, offset {list(self.offset)} and shape "
+                f"{list(known)}, want equal ranks"
+            )
+        if min(known, default=1) < 1:
+            raise InvalidArgumentError(f"slice of {self.full_name!r}: got shape {list(known)}, want sizes of 1 or more")
+        part = TensorSlice(tuple(zip(self.offset, known, strict=True)))
+        part.check_within(full)
+        return format_shape_and_slice(full, part)
+
+    @classmethod
+    def from_message(cls, message: SaveSliceInfoDef) -> SaveSlice:
+        """Read the part that a VariableDef describes; its shape is ``message.var_shape``."""
+        return cls(message.full_name, tuple(message.full_shape), tuple(message.var_offset))
+
+    def to_message(self, shape: Sequence[int | None]) -> SaveSliceInfoDef:
+        """Return the description that a VariableDef carries.
+
+        Args:
+            shape: Of the part.
+
+        Raises:
+            InvalidArgumentError: as :meth:`shape_and_slice`.
+        """
+        self.shape_and_slice(shape)
+        return SaveSliceInfoDef(
+            full_name=self.full_name,
+            full_shape=self.full_shape,
+            var_offset=self.offset,
+            var_shape=[size for size in shape if size is not None],
+        )
 
 
-def _joined(sizes: Sequence[int]) -> str:
-    return " ".join(str(size) for size in sizes)
+def full_shape_of(shape_and_slice: str, otherwise: Shape) -> Shape:
+    """Return the shape of the whole tensor that a saver's text speaks of; ``otherwise`` for the empty text.
+
+    Raises:
+        InvalidArgumentError: other text.
+    """
+    return parse_shape_and_slice(shape_and_slice)[0] if shape_and_slice else otherwise
 
 
-def _number(digits: str, text: str) -> int:
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 19):
-        raise InvalidArgumentError(f"slice: got {text!r}, want non-negative numbers")
-    return int(digits)
+def part_shape_of(shape_and_slice: str) -> tuple[int, ...]:
+    """Return the shape of the part that a saver's text speaks of.
+
+    Raises:
+        InvalidArgumentError: other text, or none.
+    """
+    full_shape, part = parse_shape_and_slice(shape_and_slice)
+    return part.shape(full_shape)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from mexport_pb import dtypes
 from mexport_pb._proto.graph_pb2 import NodeDef
+from mexport_pb.graph.operators import Operators
 
 if TYPE_CHECKING:
     from mexport_pb.graph.builder import GraphBuilder
@@ -19,11 +20,11 @@ Shape: TypeAlias = tuple[int | None, ...] | None
 MANUAL_CONTROL_ATTR: Final = "_has_manual_control_dependencies"
 
 
-class Tensor:
+class Tensor(Operators):
     """One output of an operation.
 
-    Arithmetic operators take another tensor, a variable, or a constant of the tensor's type, and add a node to the
-    tensor's graph.
+    Operators take another tensor, a variable, or a constant of the tensor's type, and add a node to the tensor's graph;
+    ``x[...]`` takes what numpy's basic indexing takes, and scalar tensors. See :class:`Operators` for what is refused.
 
     Attributes:
         op: The operation.
@@ -32,9 +33,6 @@ class Tensor:
     """
 
     __slots__ = ("_shape", "dtype", "index", "op")
-
-    # numpy must leave `array + tensor` to the tensor.
-    __array_priority__ = 100
 
     def __init__(self, op: Operation, index: int, dtype: int, shape: Shape) -> None:
         self.op = op
@@ -72,41 +70,12 @@ class Tensor:
         """The graph that the tensor belongs to."""
         return self.op.graph
 
+    def as_tensor(self) -> Tensor:
+        """Return the tensor itself; a variable returns its value."""
+        return self
+
     def __repr__(self) -> str:
         return f"<Tensor {self.name!r} shape={self.shape} dtype={dtypes.name_of(self.dtype)}>"
-
-    def __add__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("add", self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("add", other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("sub", other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("mul", self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("mul", other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("truediv", self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("truediv", other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("matmul", self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("matmul", other, self)
-
-    def __neg__(self) -> Tensor:
-        return self.graph.negative(self)
 
 
 class Operation:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mexport_pb import dtypes
 from mexport_pb._proto.variable_pb2 import VARIABLE_AGGREGATION_NONE, VariableAggregation, VariableDef
+from mexport_pb.graph.operators import Operators
 from mexport_pb.graph.slices import SaveSlice
 from mexport_pb.graph.tensor import Operation, Tensor
 from mexport_pb.messages import make_variable_def
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Variable"]
 
 
-class Variable:
+class Variable(Operators):
     """A variable, usable wherever a tensor is: its value is read there.
 
     Made by :meth:`GraphBuilder.variable`.
@@ -42,8 +43,6 @@ class Variable:
         "snapshot",
         "trainable",
     )
-
-    __array_priority__ = 100
 
     def __init__(
         self,
@@ -137,45 +136,10 @@ class Variable:
             initial_value_name=self.initial_value.name,
             is_resource=self.is_resource,
             trainable=self.trainable,
-            save_slice_info=None if part is None else part.spec(self.shape or ()).to_message(part.full_name),
+            save_slice_info=None if part is None else part.to_message(self.shape or ()),
         )
         definition.aggregation = self.aggregation
         return definition
 
     def __repr__(self) -> str:
         return f"<Variable {self.name!r} shape={self.shape} dtype={dtypes.name_of(self.dtype)}>"
-
-    # Operators read the value first and then work as those of the tensor.
-
-    def __add__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("add", self.as_tensor(), other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("add", other, self.as_tensor())
-
-    def __sub__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("sub", self.as_tensor(), other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("sub", other, self.as_tensor())
-
-    def __mul__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("mul", self.as_tensor(), other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("mul", other, self.as_tensor())
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("truediv", self.as_tensor(), other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("truediv", other, self.as_tensor())
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("matmul", self.as_tensor(), other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return self.graph.binary_operator("matmul", other, self.as_tensor())
-
-    def __neg__(self) -> Tensor:
-        return -self.as_tensor()

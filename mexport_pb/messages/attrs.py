@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -48,7 +49,7 @@ def make_attr_value(value: Any, type: str) -> AttrValue:
         _set(attr, field, convert(value))
         return attr
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise InvalidArgumentError(f"attribute of type {type}: got {value!r}, want a list")
+        raise InvalidArgumentError(f"attribute of type {type}: got {reprlib.repr(value)}, want a list")
     attr.list.SetInParent()
     getattr(attr.list, field).extend([convert(one) for one in value])
     return attr
@@ -63,28 +64,34 @@ def _set(attr: AttrValue, field: str, value: Any) -> None:
 
 def _string(value: Any) -> bytes:
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgumentError(f"attribute of type string: {error}") from None
     if isinstance(value, bytes):
         return value
-    raise InvalidArgumentError(f"attribute of type string: got {value!r}, want str or bytes")
+    raise InvalidArgumentError(f"attribute of type string: got {reprlib.repr(value)}, want str or bytes")
 
 
 def _int(value: Any) -> int:
     if isinstance(value, int | np.integer) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
         return int(value)
-    raise InvalidArgumentError(f"attribute of type int: got {value!r}, want a 64-bit integer")
+    raise InvalidArgumentError(f"attribute of type int: got {reprlib.repr(value)}, want a 64-bit integer")
 
 
 def _float(value: Any) -> float:
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
-        return float(value)
-    raise InvalidArgumentError(f"attribute of type float: got {value!r}, want a number")
+        try:
+            return float(value)
+        except OverflowError:
+            pass
+    raise InvalidArgumentError(f"attribute of type float: got {reprlib.repr(value)}, want a number")
 
 
 def _bool(value: Any) -> bool:
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise InvalidArgumentError(f"attribute of type bool: got {value!r}, want True or False")
+    raise InvalidArgumentError(f"attribute of type bool: got {reprlib.repr(value)}, want True or False")
 
 
 def _tensor(value: Any) -> TensorProto:
@@ -96,7 +103,9 @@ def _func(value: Any) -> NameAttrList:
         return NameAttrList(name=value)
     if isinstance(value, Message):
         return to_message(value, NameAttrList)
-    raise InvalidArgumentError(f"attribute of type func: got {value!r}, want a function's name or a NameAttrList")
+    raise InvalidArgumentError(
+        f"attribute of type func: got {reprlib.repr(value)}, want a function's name or a NameAttrList"
+    )
 
 
 # OpDef's name of the type -> the field of AttrValue and of its ListValue, and what turns a value into the field's.

@@ -48,7 +48,10 @@ def from_text(text: str | bytes, cls: type[M], path: str | os.PathLike[str] | No
         SavedModelError: the text is not a `cls`, or holds an Any of an unknown type.
     """
     try:
-        return text_format.Parse(text, cls(), descriptor_pool=_pool())
+        return text_format.Parse(text if isinstance(text, str) else text.decode(), cls(), descriptor_pool=_pool())
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8 at byte {error.start}: {error.reason}"
+        raise SavedModelError(f"not a {cls.DESCRIPTOR.name} in text form: {reason}", path=path) from None
     except (text_format.ParseError, DecodeError, ValueError, RecursionError) as error:
         raise SavedModelError(f"not a {cls.DESCRIPTOR.name} in text form: {error}", path=path) from None
 

@@ -19,6 +19,9 @@ def crc32c(data: Buffer, crc: int = 0) -> int:
     Args:
         data: Anything that lends a contiguous buffer: bytes, a memoryview, an array.
         crc: The checksum of the bytes before ``data``, to go on from there.
+
+    Raises:
+        InvalidArgumentError: for a buffer of references to Python objects.
     """
     return _core.crc32c(data, crc)
 

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 
 from mexport_pb import _core
-from mexport_pb.record.compression import encode_path, normalise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,9 +55,11 @@ class RecordReader:
     """Reads a TFRecord file: an iterator of bytes, or columns by :meth:`read_batch`.
 
     Both go on where the other stopped. Every checksum is checked. Memory stays bounded by the largest record, whatever
-    a damaged length asks for. After an error the reader raises the same one again.
+    a damaged length asks for. After an error the reader raises the same one again. From a pipe, what is there is
+    delivered without waiting for more.
 
-    Threads may share a reader; each record or batch goes to one of them.
+    Threads may share a reader; each record or batch goes to one of them. A forked process may not use it: it shares
+    the position with its parent.
 
     Args:
         path: The file.
@@ -67,7 +68,9 @@ class RecordReader:
         max_record_bytes: Refuse records with more bytes of data than this.
 
     Raises:
-        InvalidArgumentError: for an unknown compression. Methods raise it on a closed reader.
+        InvalidArgumentError: for an unknown compression or a path with a null byte. Methods raise it on a closed
+            reader, in a forked process, when a signal handler or finalizer calls the reader within one of its own
+            calls, and after an exception that was none of these errors.
         OSError: when the file cannot be opened. Methods raise it when it cannot be read.
         RecordLengthCrcError, RecordDataCrcError, RecordTruncatedError, RecordTooLargeError, RecordCompressionError: by
             the methods, with the file's path and the record's offset; ``docs/formats/tfrecord.md`` says which when.
@@ -79,7 +82,7 @@ class RecordReader:
         compression: str | None = None,
         max_record_bytes: int = _MAX_RECORD_BYTES,
     ) -> None:
-        self._core = _core.RecordReader(encode_path(path), normalise(compression), max_record_bytes)
+        self._core = _core.RecordReader(os.fsencode(path), compression, max_record_bytes)
 
     @property
     def offset(self) -> int:
@@ -96,7 +99,7 @@ class RecordReader:
     def read_batch(self, max_records: int = 65536, max_bytes: int = 1 << 20) -> RecordBatch:
         """Return the next records as columns; an empty batch at the end of the file.
 
-        When a damaged record follows good ones, these are returned and the next call raises.
+        When a damaged record follows good ones, these are returned and the next call raises; so with any exception.
 
         Args:
             max_records: No more records than this.

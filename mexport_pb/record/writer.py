@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 from mexport_pb import _core
 from mexport_pb.errors import MexportError
-from mexport_pb.record.compression import encode_path, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import numpy as np
     import numpy.typing as npt
     from typing_extensions import Buffer
 
@@ -23,7 +21,7 @@ __all__ = ["RecordWriter", "write_records"]
 
 
 class RecordWriter:
-    """Writes records to a new TFRecord file, in TensorFlow's bytes for no compression, zlib and gzip.
+    """Writes records to a new TFRecord file, in TensorFlow's bytes for no compression, zlib and gzip (with stock zlib).
 
     The file is created, or emptied when it is there. It is complete once :meth:`close` has returned; use the writer as
     a context manager to have that done. When the block ends in an exception the file is closed as well, with the
@@ -32,21 +30,23 @@ class RecordWriter:
     A failed write damages the file. From then on every method raises the failure again, and so does the first
     :meth:`close`.
 
-    Threads may share a writer; each call is atomic.
+    Threads may share a writer: records stay whole, and those of one :meth:`write_batch` stay together. A forked process
+    may not use it and drops what is buffered, which is its parent's to write; :meth:`close` does nothing there.
 
     Args:
         path: The file.
         compression: None or ``""``, ``"zlib"``, ``"gzip"`` or ``"snappy"``, in any case. The file does not say which.
 
     Raises:
-        InvalidArgumentError: for an unknown compression. Methods raise it on a closed writer.
+        InvalidArgumentError: for an unknown compression or a path with a null byte. Methods raise it on a closed
+            writer, in a forked process, when a signal handler or finalizer calls the writer within one of its own
+            calls, after an exception that was no OSError, and for buffers of references to Python objects.
         OSError: when the file cannot be created. Methods raise it when it cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], compression: str | None = None) -> None:
-        name = normalise(compression)
         self._path = os.fspath(path)
-        self._core = _core.RecordWriter(encode_path(path), name)
+        self._core = _core.RecordWriter(os.fsencode(path), compression)
 
     def write(self, record: Buffer) -> None:
         """Write one record: the bytes of any object that lends a contiguous buffer."""
@@ -56,15 +56,17 @@ class RecordWriter:
         """Write each record of an iterable and return how many there were."""
         return self._core.write_many(records)
 
-    def write_batch(self, data: Buffer, offsets: npt.NDArray[np.int64]) -> None:
+    def write_batch(self, data: Buffer, offsets: npt.ArrayLike) -> None:
         """Write many records that lie in one buffer, without a Python object for each.
 
         Args:
             data: The records' bytes, contiguous.
-            offsets: int64 [n + 1], ascending; record i is ``data[offsets[i]:offsets[i + 1]]``, in bytes.
+            offsets: Integers [n + 1], ascending; record i is ``data[offsets[i]:offsets[i + 1]]``, in bytes. int64 is
+                not copied.
 
         Raises:
-            InvalidArgumentError: when the offsets descend or leave the data. Nothing was written then.
+            InvalidArgumentError: when the offsets are not integers, descend or leave the data. Nothing was written
+                then, unless another thread changed the offsets meanwhile.
         """
         self._core.write_batch(data, offsets)
 
@@ -77,7 +79,10 @@ class RecordWriter:
         self._core.flush()
 
     def sync(self) -> None:
-        """Flush, and return when the storage device has the bytes. The directory entry is not synced."""
+        """Flush, and return when the storage device has the bytes. The directory entry is not synced.
+
+        A pipe or a character device has no storage: there this is :meth:`flush`.
+        """
         self._core.sync()
 
     def close(self) -> None:

@@ -83,6 +83,16 @@ class TensorFlowSource:
         _check_graph(graph)
         return list(graph.get_collection(name))
 
+    def names_in_use(self, graph: Any) -> set[str] | None:
+        """Return the names that new nodes and scopes may not take, in lower case.
+
+        They are more than a message tells (scopes without nodes), and less (scopes of imported nodes are free). None
+        where this TensorFlow does not say.
+        """
+        _check_graph(graph)
+        names = getattr(graph, "_names_in_use", None)
+        return None if names is None else set(names)
+
     def to_meta_graph(self, graph: Any) -> saved_model_pb2.MetaGraphDef:
         """Write the graph down, with ``_output_shapes``, as ``tf.compat.v1.saved_model.Builder`` would.
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from mexport_pb import _core
 from mexport_pb.errors import InvalidArgumentError
-from mexport_pb.record.compression import encode_path, normalise
 from mexport_pb.table.dump import TableDump, from_columns, to_columns
 from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, find_shards
 
@@ -24,7 +23,7 @@ def read_table(basename: PathLike, *, compression: str | None = None, threads: i
     Args:
         basename: What the names of the files have in front of ``-00000-of-00004``.
         compression: What the files were written with; a dump of one table is not compressed.
-        threads: No more than this; as many as there are processors when None.
+        threads: No more than this; as many as there are processors when None. Compressed files have one.
 
     Returns:
         The entries in the order of the files.
@@ -35,8 +34,8 @@ def read_table(basename: PathLike, *, compression: str | None = None, threads: i
         RecordError: A file's framing is damaged; see :class:`mexport_pb.RecordReader`.
         OSError: A file cannot be read.
     """
-    paths = [encode_path(path) for path in find_shards(basename)]
-    return from_columns(_core.read_table_files(paths, normalise(compression), thread_count(threads)))
+    paths = [os.fsencode(path) for path in find_shards(basename)]
+    return from_columns(_core.read_table_files(paths, compression, thread_count(threads)))
 
 
 def iter_table(
@@ -56,8 +55,8 @@ def iter_table(
     """
     if rows_per_chunk < 1:
         raise InvalidArgumentError(f"rows_per_chunk: got {rows_per_chunk}, want at least 1")
-    paths = [encode_path(path) for path in find_shards(basename)]
-    reader = _core.TableIterator(paths, normalise(compression))
+    paths = [os.fsencode(path) for path in find_shards(basename)]
+    reader = _core.TableIterator(paths, compression)
     return _chunks(reader, rows_per_chunk)
 
 
@@ -91,7 +90,7 @@ def write_table(
         compression: None or ``""``, ``"zlib"``, ``"gzip"`` or ``"snappy"``. Monolith reads uncompressed dumps only.
         expire: A SlotExpireTimeConfig: entries with ``max_update_time - timestamp >= days * 86400`` are left out.
         max_update_time: In seconds; the newest timestamp of the dump when None.
-        threads: No more than this; as many as there are processors when None.
+        threads: No more than this; as many as there are processors when None. Compressed files have one.
 
     Returns:
         The number of entries written.
@@ -102,11 +101,10 @@ def write_table(
     """
     shards = check_shard_count(num_shards, len(dump))
     columns = to_columns(dump)
-    name = normalise(compression)
     workers = thread_count(threads)
     written = plan(columns, dump, expire, max_update_time)
     with ShardStaging([os.fspath(basename)], shards) as staging:
-        _core.write_table_files([encode_path(path) for path in staging.temporary[0]], [columns], name, workers)
+        _core.write_table_files([os.fsencode(path) for path in staging.temporary[0]], [columns], compression, workers)
         staging.commit()
     return written
 

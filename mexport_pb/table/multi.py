@@ -12,9 +12,8 @@ from mexport_pb import _core
 from mexport_pb._proto.hash_table_pb2 import MultiHashTableMetadata
 from mexport_pb.errors import InvalidArgumentError, TableError
 from mexport_pb.record import RecordReader, RecordWriter
-from mexport_pb.record.compression import encode_path
 from mexport_pb.table.dump import TableDump, from_columns, to_columns
-from mexport_pb.table.files import plan, thread_count
+from mexport_pb.table.files import plan
 from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, find_shards
 
 if TYPE_CHECKING:
@@ -25,13 +24,12 @@ __all__ = ["read_multi_table", "write_multi_table"]
 _COMPRESSION = "snappy"
 
 
-def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[str, TableDump]:
+def read_multi_table(basename: PathLike) -> dict[str, TableDump]:
     """Read a dump of several tables whole, every checksum checked.
 
     Args:
         basename: What the names of the files have in front of ``-00000-of-00004``; the others are
             ``<basename>.meta-00000-of-00004``.
-        threads: No more than this; as many as there are processors when None.
 
     Returns:
         The entries of each table in the order of the files; the tables in the order in which the files name them. A
@@ -51,8 +49,8 @@ def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[
     files = []
     for path, meta in zip(paths, metas, strict=True):
         parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in _read_meta(meta)]
-        files.append((encode_path(path), parts))
-    columns = _core.read_multi_table_files(files, len(tables), _COMPRESSION, thread_count(threads))
+        files.append((os.fsencode(path), parts))
+    columns = _core.read_multi_table_files(files, len(tables), _COMPRESSION)
     return {name: from_columns(columns[i]) for name, i in tables.items()}
 
 
@@ -63,7 +61,6 @@ def write_multi_table(
     *,
     expire: Message | None = None,
     max_update_time: int | None = None,
-    threads: int | None = None,
 ) -> dict[str, int]:
     """Write a dump of several tables, in place of one that may be there; see :func:`mexport_pb.write_table`.
 
@@ -73,7 +70,6 @@ def write_multi_table(
         num_shards: The number of files; None as for :func:`mexport_pb.write_table`, by the entries of all tables.
         expire: A SlotExpireTimeConfig for all tables.
         max_update_time: In seconds; None is the newest timestamp of each table.
-        threads: No more than this; as many as there are processors when None.
 
     Returns:
         The number of entries written of each table.
@@ -84,16 +80,16 @@ def write_multi_table(
     """
     names = sorted(tables)
     for name in names:
-        _check_name(name)
+        if not _is_text(name):
+            raise InvalidArgumentError(f"table name: got {name!r}, want text that UTF-8 can hold")
     shards = check_shard_count(num_shards, sum(len(dump) for dump in tables.values()))
-    workers = thread_count(threads)
     columns = [to_columns(tables[name]) for name in names]
     written = {
         name: plan(column, tables[name], expire, max_update_time) for name, column in zip(names, columns, strict=True)
     }
     with ShardStaging([os.fspath(basename), _meta(basename)], shards) as staging:
         data, metas = staging.temporary
-        _core.write_table_files([encode_path(path) for path in data], columns, _COMPRESSION, workers)
+        _core.write_table_files([os.fsencode(path) for path in data], columns, _COMPRESSION, 1)
         for shard, path in enumerate(metas):
             with RecordWriter(path) as writer:
                 for name in names:
@@ -109,15 +105,8 @@ def _meta(basename: PathLike) -> str:
     return f"{os.fspath(basename)}.meta"
 
 
-def _check_name(name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise InvalidArgumentError(f"table name: got {name!r}, want text that UTF-8 can hold") from None
-
-
 def _read_meta(path: str) -> list[tuple[str, int]]:
-    parts = []
+    parts: list[tuple[str, int]] = []
     with RecordReader(path) as reader:
         while True:
             offset = reader.offset
@@ -126,8 +115,18 @@ def _read_meta(path: str) -> list[tuple[str, int]]:
                 return parts
             try:
                 message = MultiHashTableMetadata.FromString(record)
-                # Runtimes differ in when they look at the text.
-                message.table_name.encode()
-                parts.append((message.table_name, message.num_entries))
-            except (DecodeError, UnicodeError) as error:
+            except DecodeError as error:
                 raise TableError(f"not a MultiHashTableMetadata: {error}", path=path, offset=offset) from None
+            # The runtime hands out bytes, or surrogates, for text that is none.
+            name: object = message.table_name
+            if not isinstance(name, str) or not _is_text(name):
+                raise TableError(f"table name: got {name!r}, want UTF-8", path=path, offset=offset)
+            parts.append((name, message.num_entries))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

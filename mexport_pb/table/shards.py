@@ -50,7 +50,7 @@ def list_shards(basename: PathLike) -> list[tuple[str, int, int]]:
 
     Other files are none of ours: what a writer left unfinished, other tables whose names begin like this one's.
     """
-    folder, name = os.path.split(os.fspath(basename))
+    folder, name = os.path.split(_checked(os.fspath(basename)))
     found = []
     try:
         names = os.listdir(folder or ".")
@@ -86,6 +86,12 @@ def find_shards(basename: PathLike) -> list[str]:
     return [path for path, _, _ in shards]
 
 
+def _checked(basename: str) -> str:
+    if "\0" in basename:
+        raise InvalidArgumentError(f"basename: got {basename!r}, want no null byte in it")
+    return basename
+
+
 class ShardStaging:
     """New sets of shard files under temporary names, which replace the old sets at the end or not at all.
 
@@ -95,14 +101,16 @@ class ShardStaging:
 
     def __init__(self, basenames: Sequence[str], num_shards: int) -> None:
         """Create the folder, with its parents, and make up names for ``num_shards`` files of each basename."""
-        self._basenames = basenames
+        self._basenames = [_checked(base) for base in basenames]
         self._folders = {os.path.dirname(base) or "." for base in basenames}
         for folder in self._folders:
             os.makedirs(folder, exist_ok=True)
         targets = [[shard_path(base, i, num_shards) for i in range(num_shards)] for base in basenames]
         self.temporary = [[f"{path}-tmp-{secrets.randbits(64)}" for path in paths] for paths in targets]
         self._moves = [
-            move for paths, temporary in zip(targets, self.temporary, strict=True) for move in zip(temporary, paths)
+            move
+            for temporary, paths in zip(self.temporary, targets, strict=True)
+            for move in zip(temporary, paths, strict=True)
         ]
         self._unwanted = [path for paths in self.temporary for path in paths]
 

@@ -10,7 +10,15 @@ import tensorflow as tf
 
 from mexport_pb._proto.graph_pb2 import GraphDef
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
-from mexport_pb.graph import GraphBuilder, SaveSlice
+from mexport_pb.graph import (
+    FixedLenFeature,
+    FixedLenSequenceFeature,
+    GraphBuilder,
+    RaggedFeature,
+    SaveSlice,
+    SparseTensor,
+    VarLenFeature,
+)
 
 pytestmark = pytest.mark.tensorflow
 tf1 = tf.compat.v1
@@ -487,6 +495,11 @@ def theirs_as_ours(theirs: Callable) -> tuple[GraphDef, dict[str, object]]:
         theirs()
         graph_def = GraphDef.FromString(graph.as_graph_def(add_shapes=True).SerializeToString())
         meta = tf1.train.export_meta_graph(clear_extraneous_savers=True)
+    for node in graph_def.node:
+        if node.op == "HashTableV2" and node.attr["shared_name"].s.startswith(
+            b"hash_table_"
+        ):  # theirs is a random number or the file's path
+            node.attr["shared_name"].s = f"hash_table_{node.name}".encode()
     return graph_def, MetaGraphDef.FromString(meta.SerializeToString()).collection_def
 
 
@@ -496,6 +509,207 @@ def assert_equal_graphs(ours: GraphDef, theirs: GraphDef) -> None:
     for mine, its in zip(ours.node, theirs.node, strict=True):
         assert str(mine) == str(its)
     assert ours == theirs
+
+
+def _tf_operators():
+    x = tf1.placeholder(tf.float32, [None, 3], name="x")
+    i = tf1.placeholder(tf.int32, [3], name="i")
+    b = tf1.placeholder(tf.bool, [3], name="b")
+    w = tf1.get_variable("w", [10, 4], initializer=tf1.zeros_initializer(), use_resource=True)
+    _use_operators(x, i, b, w)
+
+
+def _use_operators(x, i, b, w):
+    _ = x > 1, x >= 1.0, x < 1, x <= x, x > 1
+    _ = x**2, 2.0**x, x % 2, 5 % i, i // 2, 7 // i, x // 2
+    _ = ~b, ~i, abs(x), abs(i), -x
+    _ = b & b, b | True, i & 1, i | i, b ^ b, i ^ 3, True & b, b ^ True
+    _ = w > 1, w**2, abs(w), w // 2, w > 1, 2 % w, -w, w + 1
+
+
+@case(_tf_operators)
+def _(g):
+    x = g.placeholder("float32", [None, 3], name="x")
+    i = g.placeholder("int32", [3], name="i")
+    b = g.placeholder("bool", [3], name="b")
+    w = g.variable("w", [10, 4])
+    _use_operators(x, i, b, w)
+
+
+def _tf_indexing():
+    x = tf1.placeholder(tf.float32, [None, 3, 4], name="x")
+    t = tf1.placeholder(tf.int32, [], name="t")
+    u = tf1.placeholder(tf.int64, [], name="u")
+    w = tf1.get_variable("w", [10, 4], initializer=tf1.zeros_initializer(), use_resource=True)
+    r = tf1.get_variable("r", [10, 4], initializer=tf1.zeros_initializer(), use_resource=False)
+    _use_indexing(x, t, u, w, r)
+
+
+def _use_indexing(x, t, u, w, r):
+    _ = x[0], x[-1], x[:, 1], x[..., 0], x[None], x[1:, ::2, -1], x[:, None, ..., 1:-1], x[::-1], x[:, :0], x[()]
+    _ = x[t], x[t:, 1], x[:u], x[:, t:3], x[0:2, t], x[::t], x[u, :, u], x[:, 1:u:2]
+    _ = w[1], w[:, 0], r[1], r[2:5]
+
+
+@case(_tf_indexing)
+def _(g):
+    x = g.placeholder("float32", [None, 3, 4], name="x")
+    t = g.placeholder("int32", [], name="t")
+    u = g.placeholder("int64", [], name="u")
+    w = g.variable("w", [10, 4])
+    r = g.variable("r", [10, 4], use_resource=False)
+    _use_indexing(x, t, u, w, r)
+
+
+def _tf_parse_example():
+    s = tf1.placeholder(tf.string, [None], name="s")
+    features = {
+        "d": tf.io.FixedLenFeature([2], tf.float32),
+        "e f": tf.io.FixedLenFeature([], tf.int64, default_value=7),
+        "g": tf.io.FixedLenFeature([2, 1], tf.string, default_value=[["a"], ["b"]]),
+        "seq": tf.io.FixedLenSequenceFeature([3], tf.float32, allow_missing=True),
+        "seq2": tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True, default_value="x"),
+        "sp": tf.io.VarLenFeature(tf.int64),
+        "rg": tf.io.RaggedFeature(tf.int64),
+        "sp2": tf.io.VarLenFeature(tf.string),
+    }
+    tf1.io.parse_example(s, features)
+    tf1.io.parse_example(s, {"d": tf.io.FixedLenFeature([2], tf.float32)}, name="named")
+    four = tf1.placeholder(tf.string, [4], name="four")
+    tf1.io.parse_example(four, {"r": tf.io.RaggedFeature(tf.float32, row_splits_dtype=tf.int64)})
+    unknown = tf1.placeholder(tf.string, name="unknown")
+    tf1.io.parse_example(unknown, {"a": tf.io.VarLenFeature(tf.string), "d": tf.io.FixedLenFeature([2], tf.float32)})
+
+
+@case(_tf_parse_example)
+def _(g):
+    s = g.placeholder("string", [None], name="s")
+    features = {
+        "sp2": VarLenFeature("string"),
+        "d": FixedLenFeature([2], "float32"),
+        "e f": FixedLenFeature([], "int64", default_value=7),
+        "g": FixedLenFeature([2, 1], "string", default_value=[["a"], ["b"]]),
+        "seq": FixedLenSequenceFeature([3], "float32"),
+        "seq2": FixedLenSequenceFeature([], "string", default_value="x"),
+        "sp": VarLenFeature("int64"),
+        "rg": RaggedFeature("int64"),
+    }
+    assert list(g.parse_example(s, features)) == sorted(features)
+    g.parse_example(s, {"d": FixedLenFeature([2], "float32")}, name="named")
+    four = g.placeholder("string", [4], name="four")
+    g.parse_example(four, {"r": RaggedFeature("float32", row_splits_dtype="int64")})
+    unknown = g.placeholder("string", name="unknown")
+    g.parse_example(unknown, {"a": VarLenFeature("string"), "d": FixedLenFeature([2], "float32")})
+
+
+def _tf_pooling():
+    d = tf1.placeholder(tf.float32, [None, 3], name="d")
+    i = tf1.placeholder(tf.int32, [None], name="i")
+    j = tf1.placeholder(tf.int64, [None], name="j")
+    n = tf1.placeholder(tf.int32, [], name="n")
+    tf.math.segment_sum(d, i)
+    tf.math.segment_mean(d, j)
+    tf.math.unsorted_segment_sum(d, i, 5)
+    tf.math.unsorted_segment_sum(d, j, n)
+    tf.math.unsorted_segment_mean(d, j, 5)
+    tf.math.unsorted_segment_mean(d, i, n)
+    tf.math.top_k(d, 3)
+    tf.math.top_k(d, k=2, sorted=False, name="t")
+    tf.strided_slice(d, [0, 1], [2, 5], [1, 2], begin_mask=1)
+    s = tf1.placeholder(tf.string, [None], name="s")
+    tf1.string_split(s)
+    tf1.string_split(s, ",", skip_empty=False)
+
+
+@case(_tf_pooling)
+def _(g):
+    d = g.placeholder("float32", [None, 3], name="d")
+    i = g.placeholder("int32", [None], name="i")
+    j = g.placeholder("int64", [None], name="j")
+    n = g.placeholder("int32", [], name="n")
+    g.segment_sum(d, i)
+    g.segment_mean(d, j)
+    g.unsorted_segment_sum(d, i, 5)
+    g.unsorted_segment_sum(d, j, n)
+    g.unsorted_segment_mean(d, j, 5)
+    g.unsorted_segment_mean(d, i, n)
+    g.top_k(d, 3)
+    g.top_k(d, k=2, sorted=False, name="t")
+    g.strided_slice(d, [0, 1], [2, 5], [1, 2], begin_mask=1)
+    s = g.placeholder("string", [None], name="s")
+    g.string_split(s)
+    g.string_split(s, ",", skip_empty=False)
+
+
+def _tf_sparse_lookups():
+    w = tf1.get_variable("w", [10, 4], initializer=tf1.zeros_initializer(), use_resource=True)
+    half = tf1.get_variable("half", [10, 4], tf.float16, initializer=tf1.zeros_initializer(), use_resource=True)
+    indices = tf1.placeholder(tf.int64, [None, 2], name="indices")
+    values = tf1.placeholder(tf.int64, [None], name="values")
+    shape = tf1.placeholder(tf.int64, [2], name="shape")
+    factors = tf1.placeholder(tf.float32, [None], name="factors")
+    ids, weights = tf.SparseTensor(indices, values, shape), tf.SparseTensor(indices, factors, shape)
+    for combiner in ("sum", "mean", "sqrtn"):
+        tf1.nn.embedding_lookup_sparse(w, ids, None, combiner=combiner)
+        tf1.nn.embedding_lookup_sparse(w, ids, weights, combiner=combiner)
+    tf1.nn.embedding_lookup_sparse(w, ids, weights, combiner="mean", name="named")
+    del half
+
+
+@case(_tf_sparse_lookups)
+def _(g):
+    w = g.variable("w", [10, 4])
+    g.variable("half", [10, 4], "float16")
+    indices = g.placeholder("int64", [None, 2], name="indices")
+    values = g.placeholder("int64", [None], name="values")
+    shape = g.placeholder("int64", [2], name="shape")
+    factors = g.placeholder("float32", [None], name="factors")
+    ids, weights = SparseTensor(indices, values, shape), SparseTensor(indices, factors, shape)
+    for combiner in ("sum", "mean", "sqrtn"):
+        g.embedding_lookup_sparse(w, ids, None, combiner=combiner)
+        g.embedding_lookup_sparse(w, ids, weights, combiner=combiner)
+    g.embedding_lookup_sparse(w, ids, weights, combiner="mean", name="named")
+
+
+def _tf_tables():
+    keys, values = tf.constant([1, 2], tf.int64), tf.constant(["a", "b"])
+    table = tf1.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), "none")
+    table.lookup(tf1.placeholder(tf.int64, [None, 2], name="k"))
+    again = tf1.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a"], [1.5]), 0.0, name="again")
+    again.lookup(tf.constant(["a", "z"]), name="found")
+    again.size()
+    index = tf.lookup.TextFileInitializer(
+        "vocabulary.txt",
+        tf.string,
+        tf.lookup.TextFileIndex.WHOLE_LINE,
+        tf.int64,
+        tf.lookup.TextFileIndex.LINE_NUMBER,
+    )
+    tf1.lookup.StaticHashTable(index, -1, name="lines").lookup(tf1.placeholder(tf.string, [None], name="words"))
+    columns = tf.lookup.TextFileInitializer("c.csv", tf.int64, 1, tf.float32, 0, vocab_size=5, delimiter=",")
+    tf1.lookup.StaticHashTable(columns, 0.5, name="columns")
+
+
+@case(_tf_tables)
+def _(g):
+    table = g.lookup_table(g.const(np.array([1, 2])), g.const(["a", "b"]), "none")
+    table.lookup(g.placeholder("int64", [None, 2], name="k"))
+    again = g.lookup_table(["a"], [1.5], 0.0, name="again")
+    again.lookup(g.const(["a", "z"]), name="found")
+    again.size()
+    lines = g.lookup_table_from_file("vocabulary.txt", -1, name="lines")
+    lines.lookup(g.placeholder("string", [None], name="words"))
+    g.lookup_table_from_file(
+        "c.csv",
+        0.5,
+        key_dtype="int64",
+        key_index=1,
+        value_dtype="float32",
+        value_index=0,
+        vocab_size=5,
+        delimiter=",",
+        name="columns",
+    )
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [pair[1:] for pair in CASES], ids=[pair[0][4:] for pair in CASES])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -158,6 +160,13 @@ def test_inferred_dtypes(value):
         (np.array(["x"]), "string"),
         (1 + 2j, "complex64"),
         (2.5, "complex128"),
+        (2**64, "float32"),
+        ([2**70, 1], "float64"),
+        (Fraction(1, 2), "float32"),
+        ([Fraction(1, 2), 1], "complex64"),
+        (np.array([1, 2], object), "float32"),
+        (np.array([1, 2], object), "int64"),
+        (np.zeros((0, 3), np.float32), "string"),
     ],
     ids=repr,
 )
@@ -175,6 +184,10 @@ def test_given_dtypes(value, dtype):
         ("a", None, [2]),
         ([], "int32", [0, 3]),
         (5, "int64", [0]),
+        ([1.0, 2.0], None, [0, 2]),
+        ([1, 2], "float32", [0]),
+        (1, None, tf.TensorShape([2])),
+        (1, None, np.array([2])),
         (np.float32(2), None, [2, 2]),
         (np.array([7], np.uint8), None, []),
         (np.array([True]), None, [5]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import random
+from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -15,17 +16,18 @@ import mexport_pb._proto
 pytest.importorskip("tensorflow_serving.apis")
 pytestmark = pytest.mark.tensorflow
 
-THEIR_PACKAGES = {"mexport.tensorflow": "tensorflow", "mexport.serving": "tensorflow.serving"}
-# Modules of the two wheels that register the messages of our files; the rest comes as their dependencies.
+THEIR_PACKAGES = {
+    "mexport.tensorflow": "tensorflow",
+    "mexport.tensorflow.error": "tensorflow.error",
+    "mexport.serving": "tensorflow.serving",
+}
+# Modules of the two wheels that register the messages of our files; the rest comes as their dependencies. Each of these
+# is needed, see test_no_module_is_imported_for_nothing.
 THEIR_MODULES = (
-    "tensorflow.core.example.example_pb2",
-    "tensorflow.core.framework.graph_debug_info_pb2",
     "tensorflow.core.protobuf.control_flow_pb2",
+    "tensorflow.core.protobuf.queue_runner_pb2",
     "tensorflow.core.protobuf.saved_model_pb2",
-    "tensorflow.core.protobuf.saver_pb2",
     "tensorflow.core.protobuf.tensor_bundle_pb2",
-    "tensorflow.core.protobuf.trackable_object_graph_pb2",
-    "tensorflow.core.util.event_pb2",
     "tensorflow.python.training.checkpoint_state_pb2",
     "tensorflow_serving.apis.prediction_log_pb2",
 )
@@ -33,8 +35,7 @@ THEIR_MODULES = (
 
 def our_files() -> list[FileDescriptor]:
     names = [module.name for module in pkgutil.iter_modules(mexport_pb._proto.__path__) if module.name.endswith("_pb2")]
-    files = [importlib.import_module(f"mexport_pb._proto.{name}").DESCRIPTOR for name in names]
-    return [file for file in files if file.package in THEIR_PACKAGES]
+    return [importlib.import_module(f"mexport_pb._proto.{name}").DESCRIPTOR for name in names]
 
 
 def all_messages(file: FileDescriptor) -> list[Descriptor]:
@@ -90,6 +91,7 @@ def facts_of_field(field: FieldDescriptor) -> dict[str, object]:
         "packed": field.is_packed,
         "presence": field.has_presence,
         "oneof": None if oneof is None else oneof.name,
+        "json name": field.json_name,
         "deprecated": field.GetOptions().deprecated,
     }
 
@@ -102,11 +104,16 @@ def facts_of_message(message: Descriptor) -> dict[str, object]:
     message.CopyToProto(proto)
     facts["reserved numbers"] = sorted((interval.start, interval.end) for interval in proto.reserved_range)
     facts["reserved names"] = sorted(proto.reserved_name)
+    facts["deprecated"] = message.GetOptions().deprecated
     return facts
 
 
 def facts_of_enum(enum: EnumDescriptor) -> dict[str, object]:
-    return {value.name: value.number for value in enum.values} | {"closed": enum.is_closed}
+    facts: dict[str, object] = {
+        f"value {value.name}": (value.number, value.GetOptions().deprecated) for value in enum.values
+    }
+    options = enum.GetOptions()
+    return facts | {"closed": enum.is_closed, "deprecated": options.deprecated, "aliases": options.allow_alias}
 
 
 def differences(ours: dict[str, object], theirs: dict[str, object]) -> list[str]:
@@ -133,9 +140,33 @@ def test_schema_equals_tensorflows(file, theirs):
 
 
 def test_every_file_is_compared():
-    compared = {file.name for file in our_files()}
-    assert "mexport_pb/_proto/serving.proto" in compared
+    """A file of an unknown package would look for its messages where there are none."""
+    assert {file.package for file in our_files()} == set(THEIR_PACKAGES)
+    schemas = Path(__file__).parents[2] / "proto/mexport_pb/_proto"
+    assert {Path(file.name).name for file in our_files()} == {path.name for path in schemas.glob("*.proto")}
     assert sum(len(all_messages(file)) for file in our_files()) > 140
+
+
+def dependencies(file, found):
+    for dependency in file.dependencies:
+        if dependency.name not in found:
+            found.add(dependency.name)
+            dependencies(dependency, found)
+    return found
+
+
+def test_no_module_is_imported_for_nothing(theirs):
+    needed = {
+        find(their_name(one.full_name)).file.name
+        for file in our_files()
+        for find, all_of in ((theirs.FindMessageTypeByName, all_messages), (theirs.FindEnumTypeByName, all_enums))
+        for one in all_of(file)
+    }
+    files = {module: importlib.import_module(module).DESCRIPTOR for module in THEIR_MODULES}
+    registered = {module: dependencies(file, {file.name}) for module, file in files.items()}
+    for module in THEIR_MODULES:
+        others = set().union(*(names for other, names in registered.items() if other != module))
+        assert needed & (registered[module] - others), module
 
 
 # --- the comparer itself: each kind of change must be seen ---
@@ -183,6 +214,24 @@ def reserve(node):
     node.reserved_range.add(start=40, end=41)
 
 
+def change_json_name(node):
+    next(field for field in node.field if field.name == "device").json_name = "gadget"
+
+
+def deprecate_field(node):
+    next(field for field in node.field if field.name == "device").options.deprecated = True
+
+
+def deprecate_message(node):
+    node.options.deprecated = True
+
+
+def make_optional(node):
+    node.oneof_decl.add(name="_device")
+    field = next(field for field in node.field if field.name == "device")
+    field.proto3_optional, field.oneof_index = True, len(node.oneof_decl) - 1
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -196,6 +245,10 @@ def reserve(node):
         change_map_key,
         change_oneof,
         reserve,
+        change_json_name,
+        deprecate_field,
+        deprecate_message,
+        make_optional,
     ],
 )
 def test_comparer_sees_a_changed_message(change, theirs):
@@ -215,13 +268,17 @@ def test_comparer_sees_a_changed_message(change, theirs):
 def test_comparer_sees_a_changed_enum_and_packing(theirs):
     proto = descriptor_pb2.FileDescriptorProto(name="changed.proto", package="changed", syntax="proto3")
     proto.enum_type.add(name="Version").value.add(name="LEGACY", number=0)
+    proto.enum_type[0].value.add(name="V1", number=1)
+    proto.enum_type[0].value.add(name="V2", number=2).options.deprecated = True
     message = proto.message_type.add(name="Holder")
     message.field.add(name="value", number=1, type=FieldDescriptor.TYPE_INT64, label=FieldDescriptor.LABEL_REPEATED)
     message.field[0].options.packed = False
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(proto.SerializeToString())
     enum = theirs.FindEnumTypeByName("tensorflow.SaverDef.CheckpointFormatVersion")
-    assert differences(facts_of_enum(pool.FindEnumTypeByName("changed.Version")), facts_of_enum(enum))
+    assert differences(facts_of_enum(pool.FindEnumTypeByName("changed.Version")), facts_of_enum(enum)) == [
+        "value V2: got (2, True), want (2, False)"
+    ]
     int64_list = theirs.FindMessageTypeByName("tensorflow.Int64List")
     assert differences(
         facts_of_message(pool.FindMessageTypeByName("changed.Holder")), facts_of_message(int64_list)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from mexport_pb._proto import tensor_pb2
-from mexport_pb.bundle import BundleReader, BundleWriter, TensorSlice, merge_bundles, parse_shape_and_slice
+from mexport_pb.bundle import BundleReader, BundleWriter, TensorSlice, copy_bundle, merge_bundles, parse_shape_and_slice
 from mexport_pb.errors import BundleError, InvalidArgumentError, MismatchError, MissingVariableError
 
 MATRIX = np.arange(10, dtype=np.float32).reshape(5, 2)
@@ -218,19 +218,184 @@ def test_nothing_appears_before_close_and_nothing_after_a_failure(tmp_path):
     assert BundleReader(tmp_path / "b").read("a") == 2.0
 
 
-def test_failing_rename_leaves_the_old_bundle(tmp_path, monkeypatch):
-    write(tmp_path / "b", a=1.0)
-    rename = os.rename
+def two_shards(prefix):
+    """A bundle of two data files, numbered against the order of the keys: z in 0, a in 1."""
+    folder = prefix.parent / "parts"
+    write(folder / "z", z=np.arange(4))
+    write(folder / "a", a=np.arange(4) + 100)
+    merge_bundles([folder / "z", folder / "a"], prefix, move=True)
 
-    def fail(source, target):
-        if target.endswith(".index"):
+
+def contents(prefix):
+    with BundleReader(prefix) as reader:
+        reader.verify()
+        return {key: reader.read(key).tolist() for key in sorted(reader.keys())}
+
+
+OLD = {"a": [100, 101, 102, 103], "z": [0, 1, 2, 3]}
+REPLACEMENTS = {
+    "fewer data files": lambda prefix: write(prefix, a=2.0),
+    "merged in place": lambda prefix: merge_bundles([prefix], prefix, move=True),
+    "copied onto itself": lambda prefix: copy_bundle(prefix, prefix, ["a"]),
+}
+
+
+class FailingRename:
+    def __init__(self, number):
+        self.left = number
+        self.rename = os.rename
+
+    def __call__(self, source, target):
+        self.left -= 1
+        if self.left == 0:
             raise OSError(28, "no space", target)
+        self.rename(source, target)
+
+
+@pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACEMENTS)
+def test_failing_rename_leaves_the_old_bundle(tmp_path, monkeypatch, replace):
+    two_shards(tmp_path / "b")
+    before = sorted(os.listdir(tmp_path))
+    for number in range(1, 20):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rename", FailingRename(number))
+            try:
+                replace(tmp_path / "b")
+                break
+            except OSError:
+                pass
+        assert sorted(os.listdir(tmp_path)) == before
+        assert contents(tmp_path / "b") == OLD
+    assert number >= 5
+    assert "a" in contents(tmp_path / "b")
+
+
+@pytest.mark.parametrize("operation", ["fsync", "open"])
+def test_failing_sync_leaves_the_old_bundle(tmp_path, monkeypatch, operation):
+    write(tmp_path / "b", a=1.0)
+    before = sorted(os.listdir(tmp_path))
+
+    def fail(*_):
+        raise OSError(5, "input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, operation, fail)
+        with pytest.raises(OSError, match="input/output"):
+            write(tmp_path / "b", a=2.0)
+    assert sorted(os.listdir(tmp_path)) == before
+    assert contents(tmp_path / "b") == {"a": 1.0}
+
+
+@pytest.mark.parametrize("kind", REPLACEMENTS)
+def test_a_kill_leaves_the_old_bundle_the_new_one_or_none(tmp_path, kind):
+    code = """
+import os, signal, sys
+from pathlib import Path
+from tests.unit.test_bundle import REPLACEMENTS
+left, kind, prefix = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+rename = os.rename
+def kill(source, target):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(source, target)
+os.rename = kill
+REPLACEMENTS[kind](prefix)
+"""
+    outcomes = []
+    for number in range(1, 20):
+        prefix = tmp_path / str(number) / "b"
+        two_shards(prefix)
+        done = subprocess.run([sys.executable, "-c", code, str(number), kind, prefix], check=False)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -9
+        if os.path.exists(f"{prefix}.index"):
+            assert contents(prefix) == OLD
+            outcomes.append("old")
+            continue
+        outcomes.append("none")
+        with pytest.raises(FileNotFoundError):
+            BundleReader(prefix)
+        if kind != "merged in place":  # which has moved data files into their new places
+            restore_old(prefix)
+            assert contents(prefix) == OLD
+    assert outcomes[0] == "old"
+    assert set(outcomes[1:]) == {"none"}
+
+
+def restore_old(prefix):
+    """What docs/formats/bundle.md says to do after a kill."""
+    kept = sorted(path for path in prefix.parent.iterdir() if ".old-" in path.name)
+    for path in kept:  # sorted: data files come before the index
+        path.rename(prefix.parent / f"b.{path.name.split('.', 2)[2]}")
+
+
+def test_merge_in_place_renumbers_data_files(tmp_path):
+    two_shards(tmp_path / "b")
+    merge_bundles([tmp_path / "b"], tmp_path / "b", move=True)
+    assert contents(tmp_path / "b") == OLD
+    with BundleReader(tmp_path / "b") as reader:
+        assert (reader.entry("a").shard_id, reader.entry("z").shard_id) == (0, 1)
+    assert len(os.listdir(tmp_path)) == 3
+
+
+def test_merge_onto_an_input_under_another_spelling(tmp_path):
+    two_shards(tmp_path / "b")
+    write(tmp_path / "c", c=[7])
+    (tmp_path / "link").symlink_to(tmp_path)
+    merge_bundles([tmp_path / "c", tmp_path / "link" / "b"], tmp_path / "b", move=True)
+    assert contents(tmp_path / "b") == {**OLD, "c": [7]}
+    assert sorted(os.listdir(tmp_path)) == [*(f"b.data-0000{i}-of-00003" for i in range(3)), "b.index", "link"]
+
+
+def test_replacing_removes_the_old_data_files_only(tmp_path):
+    two_shards(tmp_path / "b")
+    others = ["b.data-00000-of-00009", "b.data-00001-of-00002.bak", "bb.data-00000-of-00002"]
+    for name in others:
+        (tmp_path / name).touch()
+    write(tmp_path / "b", a=2.0)
+    assert sorted(os.listdir(tmp_path)) == sorted(["b.data-00000-of-00001", "b.index", *others])
+    assert contents(tmp_path / "b") == {"a": 2.0}
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 100])
+def test_a_damaged_index_is_replaced(tmp_path, damage):
+    write(tmp_path / "b", a=1.0)
+    (tmp_path / "b.index").write_bytes(damage)
+    write(tmp_path / "b", a=2.0)
+    assert contents(tmp_path / "b") == {"a": 2.0}
+
+
+def test_a_folder_in_the_way_is_an_error(tmp_path):
+    (tmp_path / "b.index").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write(tmp_path / "b", a=2.0)
+    assert os.listdir(tmp_path) == ["b.index"]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_durable_bundles_are_synced_before_they_get_their_names(tmp_path, monkeypatch, durable):
+    calls = []
+    rename, fsync = os.rename, os.fsync
+
+    def spy_rename(source, target):
+        calls.append(os.path.basename(target))
         rename(source, target)
 
-    monkeypatch.setattr(os, "rename", fail)
-    with pytest.raises(OSError, match="no space"):
-        write(tmp_path / "c", a=2.0)
-    assert sorted(os.listdir(tmp_path)) == ["b.data-00000-of-00001", "b.index"]
+    def spy_fsync(descriptor):
+        calls.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "rename", spy_rename)
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    with BundleWriter(tmp_path / "b", durable=durable) as writer:
+        writer.add("a", 1.0)
+    if durable:
+        assert calls == ["file", "file", "b.data-00000-of-00001", "folder", "b.index", "folder"]
+    else:
+        assert calls == ["b.data-00000-of-00001", "b.index"]
 
 
 def test_full_disk(tmp_path):

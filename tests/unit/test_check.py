@@ -7,7 +7,7 @@ import time
 import pytest
 
 from mexport_pb import check, messages as mm
-from mexport_pb._proto.graph_pb2 import GraphDef, NodeDef, OpDef, OpList
+from mexport_pb._proto.graph_pb2 import AttrValue, GraphDef, NodeDef, OpDef, OpList
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SignatureDef, TensorInfo
 from mexport_pb.errors import InvalidArgumentError
 
@@ -51,6 +51,10 @@ OPS = OpList(
 )
 
 
+ILLEGAL_NAME = "illegal name: want letters, digits and any of '_.-/>', a letter or digit first"
+CLEAR_DEVICES = "clear the devices of a model that is to be served alone"
+
+
 def make_graph(*nodes, **fields):
     """x (float32) -> y, s (string), and what is given."""
     graph = GraphDef(
@@ -65,7 +69,9 @@ def make_graph(*nodes, **fields):
 
 
 def problems_of(meta_graph):
-    return [str(problem) for problem in check.find_problems(meta_graph)]
+    """What is found, save for the warnings of ops that are not in OPS."""
+    found = [str(problem) for problem in check.find_problems(meta_graph)]
+    return [problem for problem in found if not problem.startswith("warning: custom op ")]
 
 
 def signature(**outputs):
@@ -82,9 +88,12 @@ def test_a_good_graph_has_no_problem():
     ("nodes", "found"),
     [
         ([NodeDef(name="x", op="NoOp")], "error: node 'x': the name is taken"),
-        ([NodeDef(name="a b", op="NoOp")], "error: node 'a b': illegal name"),
-        ([NodeDef(name="", op="NoOp")], "error: node '': illegal name"),
-        ([NodeDef(name="a\n", op="NoOp")], "error: node 'a\\n': illegal name"),
+        ([NodeDef(name="a b", op="NoOp")], "error: node 'a b': " + ILLEGAL_NAME),
+        ([NodeDef(name="", op="NoOp")], "error: node '': " + ILLEGAL_NAME),
+        ([NodeDef(name="a>", op="NoOp")], "error: node 'a>': " + ILLEGAL_NAME),
+        ([NodeDef(name=">a", op="NoOp")], "error: node '>a': " + ILLEGAL_NAME),
+        ([NodeDef(name="a>_b", op="NoOp")], "error: node 'a>_b': " + ILLEGAL_NAME),
+        ([NodeDef(name="a\n", op="NoOp")], "error: node 'a\\n': " + ILLEGAL_NAME),
         ([NodeDef(name="a")], "error: node 'a': no op"),
         ([NodeDef(name="a", op="Mine", input=["b"])], "error: node 'a': input 'b': there is no node 'b'"),
         (
@@ -102,12 +111,27 @@ def test_a_good_graph_has_no_problem():
             "error: node 'a': data input 'y' comes after a control input",
         ),
         ([NodeDef(name="a", op="NoOp", input=["x"])], "error: node 'a': number of inputs of 'NoOp': got 1, want 0"),
-        ([NodeDef(name="a", op="NoOp", device="/gpu")], "error: node 'a': not a device: got '/gpu'"),
+        (
+            [NodeDef(name="a", op="NoOp", device="/gpu")],
+            "error: node 'a': not a device: got '/gpu', want e.g. '/device:CPU:0', or none",
+        ),
         (
             [NodeDef(name="a", op="NoOp", device="/job:ps/task:1")],
-            "warning: node 'a': a server has no job 'ps': got device '/job:ps/task:1'",
+            "warning: node 'a': a server has no job 'ps': got device '/job:ps/task:1'; " + CLEAR_DEVICES,
         ),
-        ([NodeDef(name="a", op="Const")], "error: node 'a': a Const without a value"),
+        (
+            [NodeDef(name="a", op="NoOp", device="/replica:0/task:7")],
+            "warning: node 'a': a server has no other task or replica than 0: got device '/replica:0/task:7'; "
+            + CLEAR_DEVICES,
+        ),
+        (
+            [NodeDef(name="a", op="NoOp", device="/device:CPU:9")],
+            "warning: node 'a': a server has one CPU device: got device '/device:CPU:9'; " + CLEAR_DEVICES,
+        ),
+        (
+            [mm.make_node_def("Const", "a", attrs={"dtype": FLOAT})],
+            "error: node 'a': a Const without a value",
+        ),
         (
             [mm.make_node_def("NoOp", "a", attrs={"T": mm.make_attr_value("T", "placeholder")})],
             "error: node 'a': attribute 'T' is a placeholder outside of a function",
@@ -147,12 +171,15 @@ def test_inputs_and_outputs_of_variable_number():
     assert problems_of(make_graph(many, signatures=wrong)) == [
         "error: signature 's' output 'o': tensor 'many:5': there is no such output, it has 5"
     ]
-    pack = mm.make_node_def("Pack", "p", ["x"], attrs={"N": two})
+    pack = mm.make_node_def("Pack", "p", ["x"], attrs={"N": two, "T": FLOAT})
     assert problems_of(make_graph(pack)) == ["error: node 'p': number of inputs of 'Pack': got 1, want 2"]
+    missing = "is missing: 'Pack' needs it and has no default for it"
     silent = mm.make_node_def("Pack", "p", ["x"])
-    assert problems_of(make_graph(silent)) == []
+    assert problems_of(make_graph(silent)) == [f"error: node 'p': attribute '{name}' {missing}" for name in "NT"]
     unknown = mm.make_node_def("Many", "many")
-    assert problems_of(make_graph(unknown, NodeDef(name="a", op="Mine", input=["many:77"]))) == []
+    assert problems_of(make_graph(unknown, NodeDef(name="a", op="Mine", input=["many:77"]))) == [
+        "error: node 'many': attribute 'types' is missing: 'Many' needs it and has no default for it"
+    ]
 
 
 def test_loops_of_graph_mode_are_lawful():
@@ -175,31 +202,40 @@ def make_const(**changes):
 
 def test_constants():
     assert problems_of(make_graph(make_const())) == []
-    assert problems_of(make_graph(make_const(dtype=9))) == ["error: node 'c': dtype of the value: got 9, want 1"]
+    assert problems_of(make_graph(make_const(dtype=9))) == [
+        "error: node 'c': dtype of the value: got int64, but attribute 'dtype' is float32"
+    ]
     assert problems_of(make_graph(make_const(tensor_content=b"123"))) == [
         "error: node 'c': bytes of the value: got 3, want 8"
     ]
     unknown = make_const()
     unknown.attr["value"].tensor.tensor_shape.unknown_rank = True
-    assert problems_of(make_graph(unknown)) == ["error: node 'c': the value's shape is not fully known"]
+    assert problems_of(make_graph(unknown)) == [
+        "error: node 'c': shape of the value: got an unknown rank, want a fully known shape"
+    ]
     huge = make_const(tensor_content=b"")
     for _ in range(2):
         huge.attr["value"].tensor.tensor_shape.dim.add(size=2**62)
-    assert problems_of(make_graph(huge)) == ["error: node 'c': the value's shape has too many dimensions or elements"]
+    assert problems_of(make_graph(huge)) == [
+        "error: node 'c': shape of the value: got shape [2, 4611686018427387904, 4611686018427387904], want fewer than "
+        "2**63 elements"
+    ]
     strange = make_const(dtype=77)
     strange.attr["dtype"].type = 77
-    assert problems_of(make_graph(strange)) == ["error: node 'c': dtype of the value: got 77"]
+    assert problems_of(make_graph(strange)) == [
+        "error: node 'c': attribute 'dtype': got number 77, want a dtype that is no reference",
+        "error: node 'c': dtype of the value: got number 77, want a dtype that is no reference",
+    ]
 
 
-def make_function_graph(*nodes, ret, **signature_fields):
+def make_function_graph(*nodes, ret, more=()):
     meta_graph = make_graph()
     function = meta_graph.graph_def.library.function.add(node_def=nodes, ret=ret)
     function.signature.CopyFrom(
         OpDef(
             name="f",
-            input_arg=[OpDef.ArgDef(name="a", type=1), OpDef.ArgDef(name="list", type_list_attr="types")],
+            input_arg=[OpDef.ArgDef(name="a", type=1), *more],
             output_arg=[OpDef.ArgDef(name="o", type=1)],
-            **signature_fields,
         )
     )
     return meta_graph
@@ -208,13 +244,18 @@ def make_function_graph(*nodes, ret, **signature_fields):
 def test_functions():
     identity = mm.make_node_def("Identity", "i", ["a"], attrs={"T": mm.make_attr_value("T", "placeholder")})
     last = mm.make_node_def("Mine", "_m", ["i:output:0", "list:5", "a:0", "i:output", "^i", "^a"])
-    assert problems_of(make_function_graph(identity, last, ret={"o": "i:output:0"})) == []
-    called = make_function_graph(identity, ret={"o": "i:output:0"})
+    refused = "error: function 'f': argument 'list': its dtype depends on the call: the Python loader refuses it"
+    more = [OpDef.ArgDef(name="list", type_list_attr="types")]
+    assert problems_of(make_function_graph(identity, last, ret={"o": "i:output:0"}, more=more)) == [refused]
+    called = make_function_graph(identity, ret={"o": "i:output:0"}, more=more)
     called.graph_def.node.append(
         mm.make_node_def("f", "call", ["x"], attrs={"types": mm.make_attr_value([], "list(type)")})
     )
     called.graph_def.node.append(mm.make_node_def("Identity", "after", ["call:1"], attrs={"T": FLOAT}))
-    assert problems_of(called) == ["error: node 'after': input 'call:1': there is no such output, it has 1"]
+    assert problems_of(called) == [
+        "error: node 'after': input 'call:1': there is no such output, it has 1",
+        refused,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -231,17 +272,17 @@ def test_functions():
             "function 'f' node 'n': input 'n2:o:0': there is no node 'n2'",
         ),
         (
-            NodeDef(name="n", op="Identity", input=["a"]),
+            mm.make_node_def("Identity", "n", ["a"], attrs={"T": FLOAT}),
             {"o": "n"},
             "function 'f': output 'o' returns 'n': a tensor of a function's node goes by the name of an output",
         ),
         (
-            NodeDef(name="n", op="Identity", input=["a"]),
+            mm.make_node_def("Identity", "n", ["a"], attrs={"T": FLOAT}),
             {"o": "n:out:0"},
             "function 'f': output 'o' returns 'n:out:0': the node has no output 'out'",
         ),
         (
-            NodeDef(name="n", op="Identity", input=["a"]),
+            mm.make_node_def("Identity", "n", ["a"], attrs={"T": FLOAT}),
             {"o": "n:output:1"},
             "function 'f': output 'o' returns 'n:output:1': there is no such output, it has 1",
         ),
@@ -381,26 +422,27 @@ def test_assets():
     bad["saved_model_assets"].any_list.value.add(type_url="x/tensorflow.GraphDef")
     where = "error: collection 'saved_model_assets' element"
     assert problems_of(make_graph(*nodes, collections=bad)) == [
-        f"{where} 5: not an asset: got type 'x/tensorflow.GraphDef', want "
-        "'type.googleapis.com/tensorflow.AssetFileDef'",
-        f"{where} 1: tensor 's' is fed twice",
-        f"{where} 2: there is no tensor 'z:0'",
+        f"{where} 1: got the name of an operation, 's', want the tensor's, 's:0'",
+        f"{where} 1: tensor 's' is fed twice: want one asset for each tensor",
+        f"{where} 2: tensor 'z:0': there is no node 'z'",
         f"{where} 3: tensor 'x:0' is no string tensor",
         f"{where} 3: asset filename: got '../b', want one component or './'",
-        f"{where} 4: tensor 'y:0' is of a 'Identity', want a Const or a Placeholder",
+        f"{where} 4: tensor 'y:0' is no string tensor",
         f"{where} 4: asset filename: got '', want one component or './'",
+        f"{where} 5: not an asset: got type 'x/tensorflow.GraphDef', want "
+        "'type.googleapis.com/tensorflow.AssetFileDef'",
     ]
     field = make_graph()
     field.asset_file_def.append(mm.make_asset_file_def("z:0", "b"))
-    assert problems_of(field) == ["error: asset_file_def element 0: there is no tensor 'z:0'"]
+    assert problems_of(field) == ["error: asset_file_def element 0: tensor 'z:0': there is no node 'z'"]
 
 
-@pytest.mark.parametrize("name", ["a", "a.txt", "a..b", "...", "ü", "a b", "./", ".hidden", "a:b", "~"])
+@pytest.mark.parametrize("name", ["a", "a.txt", "a..b", "...", "ü", "a b", "./", ".hidden", "a:b", "~", "a\\b"])
 def test_asset_filenames_that_pass(name):
     check.check_asset_filename(name)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "a/", "../a", "./a", "a\0", "a\\b", "/", "\0", ".//"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "a/", "../a", "./a", "a\0", "/", "\0", ".//"])
 def test_asset_filenames_that_are_refused(name):
     with pytest.raises(InvalidArgumentError, match="asset filename: got"):
         check.check_asset_filename(name)
@@ -475,7 +517,8 @@ def test_time_is_linear(shape):
 
 def test_wide_definitions_are_not_walked_for_every_node():
     """An op of very many arguments, used by very many nodes."""
-    wide = OpDef(name="Wide", attr=[OpDef.AttrDef(name=f"a{i}", type="int") for i in range(2000)])
+    one = mm.make_attr_value(1, "int")
+    wide = OpDef(name="Wide", attr=[OpDef.AttrDef(name=f"a{i}", type="int", default_value=one) for i in range(2000)])
     for index in range(2000):
         wide.input_arg.add(name=f"i{index}", number_attr=f"a{index}")
         wide.output_arg.add(name=f"o{index}", number_attr=f"a{index}")
@@ -485,3 +528,232 @@ def test_wide_definitions_are_not_walked_for_every_node():
     start = time.process_time()
     assert check.find_problems(meta_graph) == []
     assert time.process_time() - start < 2
+
+
+# --- attributes and types of edges ---
+
+CALL_ATTRS = [
+    OpDef.AttrDef(name="Tin", type="list(type)"),
+    OpDef.AttrDef(name="Tout", type="list(type)"),
+    OpDef.AttrDef(name="f", type="func"),
+]
+MORE_OPS = [
+    OpDef(
+        name="Rules",
+        attr=[
+            OpDef.AttrDef(name="n", type="int", has_minimum=True, minimum=2),
+            OpDef.AttrDef(name="s", type="string", allowed_values=mm.make_attr_value(["a", "b"], "list(string)")),
+            OpDef.AttrDef(name="T", type="type", allowed_values=mm.make_attr_value(["int32", "int64"], "list(type)")),
+            OpDef.AttrDef(name="l", type="list(int)", has_minimum=True, minimum=1),
+            OpDef.AttrDef(name="shape", type="shape"),
+            OpDef.AttrDef(name="flag", type="bool", default_value=mm.make_attr_value(False, "bool")),
+            OpDef.AttrDef(name="odd", type="no_such_type"),
+        ],
+    ),
+    OpDef(name="Ref", output_arg=[OpDef.ArgDef(name="ref", type=1, is_ref=True)]),
+    OpDef(name="TakesRef", input_arg=[OpDef.ArgDef(name="ref", type=1, is_ref=True)]),
+    OpDef(
+        name="PartitionedCall",
+        input_arg=[OpDef.ArgDef(name="args", type_list_attr="Tin")],
+        output_arg=[OpDef.ArgDef(name="output", type_list_attr="Tout")],
+        attr=CALL_ATTRS,
+    ),
+    OpDef(
+        name="While",
+        input_arg=[OpDef.ArgDef(name="input", type_list_attr="T")],
+        output_arg=[OpDef.ArgDef(name="output", type_list_attr="T")],
+        attr=[
+            OpDef.AttrDef(name="T", type="list(type)"),
+            *(OpDef.AttrDef(name=n, type="func") for n in ("cond", "body")),
+        ],
+    ),
+]
+RULES = {
+    "n": mm.make_attr_value(2, "int"),
+    "s": mm.make_attr_value("a", "string"),
+    "T": mm.make_attr_value("int64", "type"),
+    "l": mm.make_attr_value([5], "list(int)"),
+    "shape": mm.make_attr_value([None, 3], "shape"),
+    "odd": mm.make_attr_value(1, "int"),
+}
+
+
+def make_rich_graph(*nodes):
+    meta_graph = make_graph(*nodes)
+    meta_graph.meta_info_def.stripped_op_list.op.extend(MORE_OPS)
+    return meta_graph
+
+
+def shape_of(*sizes):
+    attr = mm.make_attr_value([], "shape")
+    for size in sizes:
+        attr.shape.dim.add(size=size)
+    return attr
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "found"),
+    [
+        ("n", mm.make_attr_value(1, "int"), "got 1, want 2 or more"),
+        ("n", mm.make_attr_value(True, "bool"), "got a bool, want an int"),
+        ("n", AttrValue(), "got no value, want an int"),
+        ("s", mm.make_attr_value("c", "string"), "got 'c', which is not among those that the op allows: 'a', 'b'"),
+        ("T", STRING, "got string, which is not among those that the op allows: int32, int64"),
+        ("T", mm.make_attr_value("int32_ref", "type"), "got int32_ref, want a dtype that is no reference"),
+        ("T", AttrValue(type=0), "got number 0, want a dtype that is no reference"),
+        ("T", AttrValue(type=77), "got number 77, want a dtype that is no reference"),
+        ("l", mm.make_attr_value([], "list(int)"), "got 0 elements, want 1 or more"),
+        ("l", mm.make_attr_value(1, "int"), "got an int, want a list(int)"),
+        ("l", mm.make_attr_value(["a"], "list(string)"), "got a list(string), want a list(int)"),
+        ("shape", shape_of(3, -5), "got a shape with size -5, want -1 (unknown) or more"),
+        ("shape", mm.make_attr_value([3], "list(int)"), "got a list, want a shape"),
+        ("flag", mm.make_attr_value(1.0, "float"), "got a float, want a bool"),
+    ],
+)
+def test_attributes_against_their_definition(key, value, found):
+    assert problems_of(make_rich_graph(mm.make_node_def("Rules", "r", attrs=RULES))) == []
+    bad = mm.make_node_def("Rules", "r", attrs=RULES | {key: value})
+    assert problems_of(make_rich_graph(bad)) == [f"error: node 'r': attribute {key!r}: {found}"]
+
+
+def test_missing_attributes_are_named_up_to_three():
+    found = problems_of(make_rich_graph(NodeDef(name="r", op="Rules")))
+    assert found == [
+        f"error: node 'r': attribute {name!r} is missing: 'Rules' needs it and has no default for it" for name in "nsT"
+    ]
+
+
+def test_types_of_inputs():
+    many = mm.make_node_def("Many", "many", attrs={"types": mm.make_attr_value(["float32"], "list(type)")})
+    fits = [
+        many,
+        mm.make_node_def("Identity", "a", ["many:0"], attrs={"T": mm.make_attr_value("int64", "type")}),
+        mm.make_node_def("Pack", "p", ["x", "many:1"], attrs={"N": mm.make_attr_value(2, "int"), "T": FLOAT}),
+        NodeDef(name="ref", op="Ref"),
+        NodeDef(name="t", op="TakesRef", input=["ref"]),
+        mm.make_node_def("Identity", "value", ["ref"], attrs={"T": FLOAT}),
+        mm.make_node_def("Identity", "anything", ["mine:3"], attrs={"T": FLOAT}),
+        NodeDef(name="mine", op="Mine"),
+    ]
+    assert problems_of(make_rich_graph(*fits)) == []
+    wrong = [
+        many,
+        mm.make_node_def("Identity", "a", ["many:1"], attrs={"T": mm.make_attr_value("int64", "type")}),
+        mm.make_node_def("Pack", "p", ["x", "s", "^y"], attrs={"N": mm.make_attr_value(2, "int"), "T": FLOAT}),
+        NodeDef(name="t", op="TakesRef", input=["x"]),
+    ]
+    assert problems_of(make_rich_graph(*wrong)) == [
+        "error: node 'a': input 'many:1': got float32, want int64, as the attributes of this 'Identity' say",
+        "error: node 'p': input 's': got string, want float32, as the attributes of this 'Pack' say",
+        "error: node 't': input 'x': got float32, want float32_ref, as the attributes of this 'TakesRef' say",
+    ]
+
+
+def test_a_number_of_outputs_from_outside_takes_no_memory():
+    attrs = {"types": mm.make_attr_value([], "list(type)"), "N": mm.make_attr_value(2**62, "int")}
+    nodes = [
+        mm.make_node_def("Many", "many", attrs=attrs),
+        mm.make_node_def("Identity", "a", ["many:999999999"], attrs={"T": mm.make_attr_value("bool", "type")}),
+        mm.make_node_def("Identity", "b", ["many:0"], attrs={"T": mm.make_attr_value("bool", "type")}),
+        mm.make_node_def("Pack", "p", ["x"], attrs={"N": mm.make_attr_value(2**62, "int"), "T": FLOAT}),
+    ]
+    assert problems_of(make_graph(*nodes)) == [
+        "error: node 'b': input 'many:0': got int64, want bool, as the attributes of this 'Identity' say",
+        f"error: node 'p': number of inputs of 'Pack': got 1, want {2**62}",
+    ]
+
+
+def test_calls():
+    def call(op, **attrs):
+        kinds = {"Tin": "list(type)", "Tout": "list(type)", "T": "list(type)"}
+        made = {key: mm.make_attr_value(value, kinds.get(key, "func")) for key, value in attrs.items()}
+        return mm.make_node_def(op, "call", ["x"], attrs=made)
+
+    def found(node):
+        meta_graph = make_rich_graph(node)
+        meta_graph.graph_def.library.CopyFrom(make_function_graph(ret={"o": "a"}).graph_def.library)
+        for name, returned in (("two", ["a", "a"]), ("none", [])):
+            function = meta_graph.graph_def.library.function.add()
+            function.signature.name = name
+            function.signature.input_arg.add(name="a", type=1)
+            for index, tensor in enumerate(returned):
+                function.signature.output_arg.add(name=f"o{index}", type=1)
+                function.ret[f"o{index}"] = tensor
+        return [one.removeprefix("error: node 'call': attribute ") for one in problems_of(meta_graph)]
+
+    float32, int32 = ["float32"], ["int32"]
+    assert found(call("PartitionedCall", f="f", Tin=float32, Tout=float32)) == []
+    assert found(call("While", cond="f", body="f", T=float32)) == []
+    assert found(call("PartitionedCall", f="f", Tin=float32, Tout=int32)) == [
+        "'f': function 'f' returns float32 at position 0, but attribute 'Tout' says int32"
+    ]
+    assert found(call("PartitionedCall", f="two", Tin=float32, Tout=float32)) == [
+        "'f': function 'two' returns 2 tensors, but attribute 'Tout' lists 1"
+    ]
+    assert found(call("While", cond="two", body="none", T=float32)) == [
+        "'cond': function 'two' returns 2 tensors, want 1",
+        "'body': function 'none' returns 0 tensors, but attribute 'T' lists 1",
+    ]
+
+
+def test_colocation():
+    def with_class(value):
+        return problems_of(make_graph(mm.make_node_def("NoOp", "a", attrs={"_class": value})))
+
+    assert with_class(mm.make_attr_value(["loc:@x", "other"], "list(string)")) == []
+    assert with_class(mm.make_attr_value([], "list(string)")) == []
+    assert with_class(mm.make_attr_value(["loc:@z"], "list(string)")) == [
+        "error: node 'a': attribute '_class': there is no node 'z'; drop the colocation with it"
+    ]
+    for bad in (mm.make_attr_value(2, "int"), mm.make_attr_value([2], "list(int)")):
+        assert with_class(bad) == ["error: node 'a': attribute '_class': want a list(string)"]
+
+
+def test_unlisted_and_contradictory_ops_are_warned_of():
+    meta_graph = make_graph(NodeDef(name="a", op="Mine"), NodeDef(name="b", op="Mine"), NodeDef(name="c", op="Odd"))
+    meta_graph.meta_info_def.stripped_op_list.op.extend([OpDef(name="Odd"), OpDef(name="Odd", is_stateful=True)])
+    assert [str(problem) for problem in check.find_problems(meta_graph)] == [
+        "warning: op 'Odd': it is listed with two signatures, so its nodes are not checked",
+        "warning: custom op 'Mine': its signature is not listed; the server needs the library that has it",
+    ]
+    meta_graph.meta_info_def.ClearField("stripped_op_list")
+    assert check.find_problems(meta_graph) == []
+
+
+def test_versions():
+    meta_graph = make_graph()
+    meta_graph.graph_def.versions.producer = 5
+    meta_graph.graph_def.versions.min_consumer = 6
+    meta_graph.graph_def.versions.bad_consumers.append(5)
+    assert problems_of(meta_graph) == [
+        "error: versions: min_consumer 6 is newer than the producer, 5",
+        "error: versions: bad_consumers has the producer itself, 5",
+    ]
+
+
+def test_deep_composite_tensors_take_no_stack():
+    info = outermost = TensorInfo()
+    for _ in range(2000):
+        info = info.composite_tensor.components.add()
+    assert problems_of(make_graph(signatures={"s": SignatureDef(inputs={"x": outermost})})) == [
+        "error: signature 's' input 'x': it names no tensor",
+        "error: signature 's' input 'x': no dtype",
+    ]
+
+
+def test_large_graphs_take_seconds():
+    """A hundred thousand nodes with the attributes of real ones; a million take ten times as long."""
+    many = 100_000
+    shapes = mm.make_attr_value([[3]], "list(shape)")
+    attrs = {"T": FLOAT, "_output_shapes": shapes, "_class": mm.make_attr_value(["loc:@x"], "list(string)")}
+    template = mm.make_node_def("Identity", "n", ["x"], attrs=attrs)
+    meta_graph = make_graph()
+    for index in range(many):
+        node = meta_graph.graph_def.node.add()
+        node.CopyFrom(template)
+        node.name = f"n{index}"
+        if index:
+            node.input[0] = f"n{index - 1}"
+    start = time.process_time()
+    assert check.find_problems(meta_graph) == []
+    assert time.process_time() - start < 5  # about 0.8 s on an idle core

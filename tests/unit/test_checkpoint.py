@@ -27,7 +27,8 @@ def test_no_checkpoint(tmp_path):
     (tmp_path / "checkpoint").write_text("")
     assert mx.latest_checkpoint(tmp_path) is None
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "gone"')
-    assert mx.latest_checkpoint(tmp_path) is None
+    with pytest.raises(mx.DataError, match=r"checkpoint: the newest checkpoint is gone: no file .*/gone\.index"):
+        mx.latest_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"nonsense", b"model_checkpoint_path: 3", b"\xff\xfe"])
@@ -45,3 +46,10 @@ def test_the_step_is_the_variable_else_the_name(tmp_path):
     assert mx.checkpoint_step(tmp_path / "model.ckpt-4") == 4
     with pytest.raises(mx.MismatchError, match="no variable 'global_step' and no step in the name"):
         mx.checkpoint_step(tmp_path / "model")
+
+
+@pytest.mark.parametrize("value", [np.array([3, 4], np.int64), np.array("3"), np.array(3.0, np.float32)])
+def test_a_step_that_is_no_integer_is_an_error(tmp_path, value):
+    write_bundle(tmp_path / "model.ckpt-3", global_step=value)
+    with pytest.raises(mx.MismatchError, match=r"variable 'global_step': got .*, want int64\[\]"):
+        mx.checkpoint_step(tmp_path / "model.ckpt-3")

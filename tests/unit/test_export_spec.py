@@ -13,8 +13,8 @@ def graph():
 
 
 def signature_defs(receiver, outputs):
-    source = ProtobufSource()
-    return build_signature_defs(signatures_of(receiver, outputs, source), source)
+    source, graph = ProtobufSource(), mx.get_default_graph()
+    return build_signature_defs(signatures_of(receiver, outputs, source, graph), source, graph)
 
 
 def test_single_tensors_get_the_default_keys(graph):
@@ -109,12 +109,23 @@ def test_signatures_that_no_request_can_call_are_left_out(graph, caplog):
     built = signature_defs(receiver, {"serving_default": mx.PredictOutput(number), "r": mx.RegressionOutput(number)})
     assert sorted(built) == ["raw:r", "raw:serving_default", "serving_default"]
     assert "signature 'r' left out: input: got DT_FLOAT, want DT_STRING" in caplog.text
-    built = signature_defs(receiver, {"serving_default": mx.RegressionOutput(examples)})
-    assert built == {}
+    only_numbers = mx.ServingInputReceiver({}, {"number": number})
+    with pytest.raises(mx.InvalidArgumentError, match="none of the outputs can be served: 'r': input: got DT_FLOAT"):
+        signature_defs(only_numbers, {"r": mx.RegressionOutput(number)})
+
+
+def test_tensors_of_another_graph_are_refused(graph):
+    x = graph.placeholder("float32", [None], name="x")
+    other = mx.GraphBuilder()
+    with other.as_default():
+        namesake = other.placeholder("float32", [None], name="x")
+    receiver = mx.ServingInputReceiver({}, {"x": x})
+    with pytest.raises(mx.InvalidArgumentError, match="is not a tensor of the graph that is exported"):
+        signature_defs(receiver, {"serving_default": mx.PredictOutput(namesake)})
 
 
 def test_tensor_infos_in_signatures_are_kept(graph):
     info = mx.make_tensor_info("x:0", "int64", [None, 4])
     signature = mx.SavedModelSignature("s", {"x": info}, {"x": info})
-    built = build_signature_defs([signature], ProtobufSource())
+    built = build_signature_defs([signature], ProtobufSource(), graph)
     assert built["s"].inputs["x"] == info

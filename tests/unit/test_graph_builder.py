@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mexport_pb._proto.graph_pb2 import AttrValue, FunctionDef, OpDef
+from mexport_pb.bundle import parse_shape_and_slice
 from mexport_pb.errors import InvalidArgumentError
-from mexport_pb.graph import GraphBuilder, SaveSlice, SliceSpec, get_default_graph, has_default_graph
+from mexport_pb.graph import GraphBuilder, SaveSlice, get_default_graph, has_default_graph
 from mexport_pb.messages import make_tensor_info, tensor_proto_to_array
 
 
@@ -168,7 +169,7 @@ def test_variables_refuse(g):
         g.variable("w", [3], initial_value=[1.0, 2.0])
     with refuses("cannot make int32"):
         g.variable("w", [1], "int32", initial_value=[1.5])
-    with refuses("want a part within the full shape"):
+    with refuses(r"slice 2,3 leaves the shape \(4,\)"):
         g.variable("w", [3], save_slice=SaveSlice("whole", [4], [2]))
     with refuses("got 3 parts of shape"):
         g.partitioned_variable("p", [2, 2], num_shards=3)
@@ -263,30 +264,32 @@ def test_collections_of_variables_hold_variables(g):
         g.to_meta_graph()
 
 
-def test_slice_specs_read_and_write():
-    text = "5 2 0,3:0,2"
-    spec = SliceSpec.parse(text)
-    assert (spec.full_shape, spec.offset, spec.shape) == ((5, 2), (0, 0), (3, 2))
-    assert str(spec) == text
-    assert SliceSpec.parse("5 2 -:1,1").shape == (5, 1)
-    assert SliceSpec.from_message(spec.to_message("w")) == spec
-    bad_specs = [
-        "",
-        "5",
-        "5 2 0,3",
-        "5 0,6",
-        "5 6,0",
-        "x 0,1",
-        "5 0",
-        "5 -1,2",
-        "5 0,2:0,1",
-        "5  0,1",
-        "5 1,",
-        f"{10**30} 0,1",
-    ]
-    for bad in bad_specs:
-        with refuses("slice"):
-            SliceSpec.parse(bad)
+def test_save_slices_describe_parts():
+    part = SaveSlice("w", [5, 2], [0, 0])
+    assert part.shape_and_slice([3, 2]) == "5 2 0,3:0,2"
+    message = part.to_message([3, 2])
+    assert (list(message.full_shape), list(message.var_offset), list(message.var_shape)) == ([5, 2], [0, 0], [3, 2])
+    assert SaveSlice.from_message(message) == SaveSlice("w", (5, 2), (0, 0))
+    assert parse_shape_and_slice("5 2 0,3:0,2")[1].extents == ((0, 3), (0, 2))
+
+
+@pytest.mark.parametrize(
+    ("full", "offset", "shape"),
+    [
+        ([5, 2], [0, 0], [3]),
+        ([5, 2], [0], [3, 2]),
+        ([5], [0, 0], [3, 2]),
+        ([5, 2], [3, 0], [3, 2]),
+        ([5, 2], [0, -1], [3, 2]),
+        ([5, 2], [0, 0], [-1, 2]),
+        ([5, 2], [0, 0], [0, 2]),
+        ([-5, 2], [0, 0], [3, 2]),
+        ([2**63], [2**63 - 1], [2]),
+    ],
+)
+def test_parts_outside_the_whole_are_refused(full, offset, shape):
+    with refuses("slice"):
+        SaveSlice("w", full, offset).shape_and_slice(shape)
 
 
 def test_static_values_are_followed_through_shape_arithmetic(g):

@@ -373,6 +373,20 @@ def test_damaged_text(text):
         mm.from_text(text, MetaGraphDef, "p")
 
 
+def test_text_that_is_no_text():
+    with pytest.raises(SavedModelError, match="in text form: not UTF-8 at byte 1: invalid start byte"):
+        mm.from_text(b"a\xff\xfe", MetaGraphDef)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "message"),
+    [("\ud800", "string", "surrogates not allowed"), (10**400, "float", "want a number"), (2, "shape", "not a shape")],
+)
+def test_attributes_that_do_not_fit(value, kind, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        mm.make_attr_value(value, kind)
+
+
 def test_our_names_for_packed_messages_are_not_written():
     assert "mexport" not in mm.to_text(make_asset_graph())
 

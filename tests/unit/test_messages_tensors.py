@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
+from decimal import Decimal
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
@@ -64,7 +67,24 @@ def test_ref_dtypes_are_stored_as_their_base():
         (None, None, None, "got None"),
         ([1, "a"], None, None, "cannot make a tensor of"),
         (["a", 1], None, None, "got element 1, want str or bytes"),
-        (1, None, [None], "want no unknown size"),
+        (1, None, [None], r"shape of a tensor's value: got shape \[-1\], want a fully known one"),
+        (1, "float32", [None], "want a fully known one"),
+        (1, None, 2, "not a shape: got 2"),
+        (1, None, [2.0], "got size 2.0, want an integer"),
+        (1, None, [1] * 255, "got 255 dimensions, want <= 254"),
+        (1, None, [2**62, 2], "want fewer than 2\\*\\*63 elements"),
+        (np.array([1, 2]), None, [0], r"too many elements for shape \[0\]: got 2, want <= 0"),
+        ("\ud800", None, None, "surrogates not allowed"),
+        (["a", "\ud800"], "string", None, "string tensor: element '.*surrogates not allowed"),
+        (np.array(["2020"], "M8[D]"), "bfloat16", None, "cannot make bfloat16 of a datetime64"),
+        (np.array(["2020"], "M8[D]"), "float8_e5m2", None, "cannot make float8_e5m2 of a datetime64"),
+        (np.array(["2020"], "M8[D]"), "int4", None, "cannot make int4 of a datetime64"),
+        (np.array([1], ml_dtypes.uint4), "int4", None, "cannot make int4 of a uint4 array"),
+        (2**64, "int64", None, "cannot make a tensor of 18446744073709551616"),
+        (Fraction(1, 2), "int32", None, "cannot make int32 of"),
+        (Fraction(1, 2), "bool", None, "cannot make bool of"),
+        (Decimal(1), "float32", None, "cannot make float32 of"),
+        (np.array([1, "a"], object), "float32", None, "cannot make float32 of"),
         ([1, 2], None, [1], r"too many elements for shape \[1\]: got 2, want <= 1"),
         (np.array([1j]), "float32", None, "cannot make float32 of a complex128 array"),
         (Valueless(), None, None, "cannot make a tensor of"),
@@ -160,7 +180,14 @@ def test_what_a_proto_leaves_out(made, want):
     ("made", "message"),
     [
         (proto(1, [2], tensor_content=b"1234"), "got 4 bytes of tensor_content, want 8"),
-        (proto(1, [2**62, 4], tensor_content=b"1234"), "got 4 bytes of tensor_content, want"),
+        (
+            proto(1, [2**62, 4], tensor_content=b"1234"),
+            r"got shape \[4611686018427387904, 4\], want fewer than 2\*\*63",
+        ),
+        (proto(1, [2**62] * 300, tensor_content=b"1234"), "got 300 dimensions, want <= 254"),
+        (proto(1, [2**62] * 254, float_val=[1, 2]), r"got shape \[.*, \.\.\.\], want fewer than 2\*\*63 elements"),
+        (proto(1, [2] * 50, float_val=[1] * 3, tensor_content=b"1"), "got 1 bytes of tensor_content"),
+        (proto(1, [0] * 200, float_val=[1]), r"tensor of shape \[0, 0, 0, 0, 0, 0, \.\.\.\]: got 1 values"),
         (proto(1, [1], float_val=[1, 2]), r"tensor of shape \[1\]: got 2 values, want <= 1"),
         (proto(1, [-1], float_val=[1]), r"got shape \[-1\], want a fully known one"),
         (proto(0, []), "unknown dtype number: got 0"),
@@ -191,7 +218,13 @@ def test_unknown_rank():
 
 @pytest.mark.parametrize(
     "made",
-    [proto(20, []), proto(21, []), proto(1, [1] * 100), proto(1, [2**40, 2**40]), proto(1, [2**62], float_val=[1, 2])],
+    [
+        proto(20, []),
+        proto(21, []),
+        proto(1, [1] * 100),
+        proto(1, [0, 2**62, 2**62]),
+        proto(1, [2**62], float_val=[1, 2]),
+    ],
 )
 def test_what_numpy_cannot_hold(made):
     with pytest.raises(UnsupportedError):
@@ -206,11 +239,29 @@ def test_small_protos_of_huge_shapes_take_no_memory():
         assert array[5, 7] == fields.get("float_val", [0.0])[0]
     strings = mm.tensor_proto_to_array(proto(7, [1 << 40]))
     assert strings[1 << 39] == b""
-    with pytest.raises(UnsupportedError, match=f"want <= {MAX_EXPANDED_BYTES}"):
-        mm.tensor_proto_to_array(proto(1, [1 << 40], float_val=[1, 2]))
+    for made in (proto(1, [1 << 40], float_val=[1, 2]), proto(4, [1 << 31], int_val=[1, 2])):
+        with pytest.raises(UnsupportedError, match=f"want <= {MAX_EXPANDED_BYTES}"):
+            mm.tensor_proto_to_array(made)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
+
+
+def test_the_limit_on_expansion_is_the_callers_to_choose():
+    made = proto(4, [MAX_EXPANDED_BYTES + 1], int_val=[1, 2])
+    with pytest.raises(UnsupportedError, match=r"2 values expand to 67108865 bytes, want <= 67108864"):
+        mm.tensor_proto_to_array(made)
+    array = mm.tensor_proto_to_array(made, max_expanded_bytes=MAX_EXPANDED_BYTES + 1)
+    assert array[:3].tolist() == [1, 2, 2]
+    with pytest.raises(UnsupportedError, match="3 bytes, want <= 2"):
+        mm.tensor_proto_to_array(proto(4, [3], int_val=[1, 2]), max_expanded_bytes=2)
+
+
+def test_very_many_dimensions_take_no_time():
+    start = time.process_time()
+    with pytest.raises(DataError, match="got 160000 dimensions, want <= 254"):
+        mm.tensor_proto_to_array(proto(1, [2**62] * 160_000))
+    assert time.process_time() - start < 1
 
 
 @settings(max_examples=300, deadline=None)

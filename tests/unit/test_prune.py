@@ -17,6 +17,7 @@ from mexport_pb.graph import (
     has_variables,
     prune_to_signatures,
     save_plan,
+    set_main_op,
 )
 from mexport_pb.messages import make_init_op_signature, make_signature_def, pack_asset_file_def, shape_to_list
 
@@ -232,8 +233,8 @@ def test_tables_that_are_used_keep_initializer_and_asset():
     assert list(got.collection_def["asset_filepaths"].node_list.value) == ["used_asset:0"]
     assert len(got.collection_def["saved_model_assets"].any_list.value) == 1
     loaded = add_main_op(got)
-    assert list(loaded.collection_def["saved_model_main_op"].node_list.value) == ["init"]
-    assert list(node(loaded, "init").input) == ["^used_init"]
+    assert list(loaded.collection_def["saved_model_main_op"].node_list.value) == ["group_deps"]
+    assert list(node(loaded, "group_deps").input) == ["^used_init"]
     assert prune_to_signatures(loaded).graph_def == loaded.graph_def
 
 
@@ -267,7 +268,39 @@ def test_local_variables_keep_their_initializer():
     assert not got.HasField("saver_def")
     assert "local/Assign" in names(got)
     assert "other" not in names(got)
-    assert list(node(add_main_op(got), "init").input) == ["^local/Assign"]
+    assert list(node(add_main_op(got), "group_deps").input) == ["^local/Assign"]
+
+
+def test_main_op_groups_by_device():
+    g = GraphBuilder()
+    for i, device in enumerate(("/job:ps/task:1", "", "/job:ps/task:0", "/job:ps/task:1")):
+        with g.device(device):
+            g.no_op(name=f"op_{i}")
+    meta = g.to_meta_graph()
+    got = add_main_op(meta, ["op_1"], name="main")
+    assert [(n.name, n.device, list(n.input)) for n in got.graph_def.node[4:]] == [("main", "", ["^op_1"])]
+    got = add_main_op(meta, ["op_3", "op_1", "op_2", "op_0"])
+    assert [(n.name, n.device, list(n.input)) for n in got.graph_def.node[4:]] == [
+        ("group_deps/NoOp", "", ["^op_1"]),
+        ("group_deps/NoOp_1", "/job:ps/task:0", ["^op_2"]),
+        ("group_deps/NoOp_2", "/job:ps/task:1", ["^op_0", "^op_3"]),
+        ("group_deps", "", ["^group_deps/NoOp", "^group_deps/NoOp_1", "^group_deps/NoOp_2"]),
+    ]
+    marked = [n.name for n in got.graph_def.node if "_has_manual_control_dependencies" in n.attr]
+    assert marked == [n.name for n in got.graph_def.node if n.name != "group_deps"]
+
+
+def test_an_operation_of_the_graph_as_main_op():
+    g = GraphBuilder()
+    g.no_op(name="mine")
+    meta = g.to_meta_graph()
+    got = set_main_op(meta, "mine")
+    assert got.graph_def == meta.graph_def
+    assert list(got.collection_def["saved_model_main_op"].node_list.value) == ["mine"]
+    with pytest.raises(InvalidArgumentError, match="no node 'other'"):
+        set_main_op(meta, "other")
+    with pytest.raises(InvalidArgumentError, match="has a main op already"):
+        set_main_op(got, "mine")
 
 
 def function(name: str, *calls: str, attr: str | None = None) -> FunctionDef:

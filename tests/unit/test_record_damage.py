@@ -238,6 +238,19 @@ def test_snappy_blocks_of_any_size():
     assert drain(reader(compress(large, "snappy", block=10**6), "snappy")) == ([bytes(700_000)], None)
 
 
+@pytest.mark.parametrize(("limit", "largest"), [(0, 262144), (262128, 262144), (262129, 262145), (300_000, 300_016)])
+def test_largest_snappy_block(limit, largest):
+    stream = encode([bytes(limit), *[b""] * 20_000])
+    assert drain(reader(compress(stream, "snappy", block=largest), "snappy", max_record_bytes=limit))[1] is None
+    file = compress(stream, "snappy", block=largest + 1)
+    records, error = drain(reader(file, "snappy", max_record_bytes=limit))
+    assert not records
+    assert type(error) is RecordTooLargeError
+    assert text(error) == (
+        f"offset 0: snappy block: got {largest + 1} uncompressed bytes, want at most {largest} by the reader's limit"
+    )
+
+
 def test_empty_snappy_blocks():
     empty = bytes.fromhex("00000001 00")
     assert drain(reader(empty, "snappy")) == ([], None)
@@ -313,6 +326,33 @@ def test_batch_before_the_damage_comes_first():
         with pytest.raises(RecordDataCrcError) as error:
             source.read_batch(100, 1 << 20)
         assert error.value.offset == starts(RECORDS)[-2]
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_exception_of_a_codec(monkeypatch, batch):
+    """It comes up once, after the records before it; what comes later blames neither file nor codec."""
+
+    class Codec:
+        eof, unconsumed_tail, unused_data = False, b"", b""
+
+        def decompress(self, data, room):
+            if bytes(data) == b"2":
+                raise MemoryError
+            return STREAM[:-1]
+
+    monkeypatch.setattr(zlib, "decompressobj", lambda bits: Codec())
+    source = reader(b"12", "zlib", pieces=[1, 1])
+    if batch:
+        data, offsets = source.read_batch(100, 1 << 20)
+        assert data.tobytes() == b"".join(RECORDS[:-1])
+        assert len(offsets) == len(RECORDS)
+    else:
+        assert [next(source) for _ in RECORDS[:-1]] == RECORDS[:-1]
+    with pytest.raises(MemoryError):
+        source.read_batch(100, 1 << 20)
+    for use in (lambda: next(source), lambda: source.read_batch(100, 1 << 20)):
+        with pytest.raises(InvalidArgumentError, match=r"^the record reader is of no use any more: an exception ended"):
+            use()
 
 
 def test_error_names_the_path(tmp_path):

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from tests.support.records import COMPRESSIONS, compress, header
+from tests.support.records import COMPRESSIONS, compress, encode, header
 
 pytestmark = pytest.mark.skipif("MEXPORT_SANITIZED" in os.environ, reason="a sanitizer has its own memory")
 
@@ -120,6 +120,21 @@ def test_bomb(tmp_path, compression):
             raise AssertionError
     """
     assert peak_growth(code, path, compression) < ALLOWED
+
+
+def test_bomb_of_one_snappy_block(tmp_path):
+    """It is as large as the reader's limit allows, or refused before anybody makes room for it."""
+    path = tmp_path / "records"
+    path.write_bytes(compress(encode([b"x"]) + bytes(256 * MIB), "snappy", block=10**9))
+    code = """
+        def work(path):
+            try:
+                next(RecordReader(path, "snappy", max_record_bytes=1000))
+            except RecordTooLargeError:
+                return
+            raise AssertionError
+    """
+    assert peak_growth(code, path) < ALLOWED
 
 
 def test_snappy_block_that_claims_much(tmp_path):

@@ -1,17 +1,20 @@
+import ctypes
 import errno
 import os
 import random
+import re
 import zlib
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from mexport_pb.errors import InvalidArgumentError
-from mexport_pb.record import RecordReader, RecordWriter, read_records, write_records
+from mexport_pb.record import RecordReader, RecordWriter, crc32c, read_records, write_records
 from tests.support.records import (
     COMPRESSIONS,
     EXAMPLE,
@@ -132,9 +135,130 @@ def test_wrong_offsets_write_nothing(path, offsets, message):
     assert list(read_records(path)) == [b"first", b"last"]
 
 
-def test_offsets_of_the_wrong_type(path):
-    with RecordWriter(path) as writer, pytest.raises(TypeError):
-        writer.write_batch(bytes(10), np.array([0.0, 5.0]))
+@pytest.mark.parametrize(
+    ("offsets", "got"),
+    [
+        ([0.0, 5.0], "float64"),
+        (["0", "5"], "<U1"),
+        ([False, True], "bool"),
+        ([0, 2**64], "object"),
+        (None, "object"),
+        (np.array([0, 5], "M8[s]"), r"datetime64\[s\]"),
+    ],
+)
+def test_offsets_of_the_wrong_type(path, offsets, got):
+    with RecordWriter(path) as writer:
+        for same in (offsets, np.asarray(offsets)):
+            with pytest.raises(InvalidArgumentError, match=rf"^offsets: got {got}, want integers$"):
+                writer.write_batch(bytes(10), same)
+        with pytest.raises(InvalidArgumentError, match=r"^offsets: got list, want integers$"):
+            writer.write_batch(bytes(10), [[0], [1, 2]])
+    assert list(read_records(path)) == []
+
+
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        [0, 2, 5],
+        (0, 2, 5),
+        np.array([0, 2, 5], np.uint64),
+        np.array([0, 2, 5], ">i2"),
+        np.array([0, 9, 2, 9, 5])[::2],
+        np.frombuffer(b"x" + np.array([0, 2, 5]).tobytes(), np.int64, offset=1),
+    ],
+    ids=["list", "tuple", "unsigned", "big-endian", "strided", "unaligned"],
+)
+def test_offsets_of_any_integers(path, offsets):
+    with RecordWriter(path) as writer:
+        writer.write_batch(b"abcde", offsets)
+    assert list(read_records(path)) == [b"ab", b"cde"]
+
+
+@pytest.mark.parametrize("new", [2**62, -1, 0])
+def test_offsets_that_change_meanwhile(monkeypatch, path, new):
+    """Each offset is checked as it is used: here a codec changes the last one after the check of them all."""
+
+    class Codec:
+        def compress(self, data):
+            plain.append(bytes(data))
+            offsets[-1] = new
+            return b""
+
+        def flush(self, mode=None):
+            return b""
+
+    plain = []
+    monkeypatch.setattr(zlib, "compressobj", lambda *arguments: Codec())
+    offsets = np.array([0, 1_000_000, 1_000_001, 1_000_002])
+    with RecordWriter(path, "zlib") as writer:
+        with pytest.raises(InvalidArgumentError, match=rf"offsets\[3\]: got {new}, want 1000001 to 1000002"):
+            writer.write_batch(bytes(1_000_002), offsets)
+        writer.write(b"more")
+    path.write_bytes(b"".join(plain))
+    assert list(read_records(path)) == [bytes(1_000_000), b"\0", b"more"]
+
+
+class _Pointer(ctypes.Structure):
+    _fields_ = (("Oh", ctypes.c_int), ("x", ctypes.py_object))
+
+
+class _NoPointer(ctypes.Structure):
+    _fields_ = (("Oh", ctypes.c_int), ("x", ctypes.c_int))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        np.array([object()]),
+        memoryview(np.array([object()])),
+        np.zeros(1, [("x", object)]),
+        # numpy has no buffer format for these.
+        np.zeros(1, [("x", object), ("t", "M8[s]")]),
+        (ctypes.py_object * 2)(),
+        _Pointer(),
+    ],
+    ids=["array", "memoryview", "fields", "fields without format", "ctypes", "ctypes structure"],
+)
+def test_references_are_not_bytes(path, data):
+    with RecordWriter(path) as writer:
+        for use in (
+            lambda: writer.write(data),
+            lambda: writer.write_many([data]),
+            lambda: writer.write_batch(data, [0, 8]),
+            lambda: crc32c(data),
+        ):
+            with pytest.raises(InvalidArgumentError, match=r"^data: got references to python objects, want bytes$"):
+                use()
+    assert list(read_records(path)) == []
+
+
+def test_bytes_of_any_type(path):
+    lenders = [
+        np.array([1.5], ml_dtypes.bfloat16),
+        np.array([3], "M8[s]"),
+        np.zeros(1, [("Oh", np.int32), ("t", "M8[s]")]),
+        np.zeros(1, [("Oh", np.int32)]),
+        _NoPointer(),
+    ]
+    assert write_records(path, lenders) == len(lenders)
+    assert list(read_records(path)) == [b"\xc0\x3f", b"\x03" + bytes(7), bytes(12), bytes(4), bytes(8)]
+
+
+def test_exception_of_a_codec(monkeypatch, path):
+    """It comes up once; what comes later blames neither the device nor the codec."""
+
+    class Codec:
+        def compress(self, data):
+            raise MemoryError
+
+    monkeypatch.setattr(zlib, "compressobj", lambda *arguments: Codec())
+    writer = RecordWriter(path, "zlib")
+    with pytest.raises(MemoryError):
+        writer.write(bytes(1_000_000))
+    for use in (lambda: writer.write(b"y"), writer.flush, writer.close):
+        with pytest.raises(InvalidArgumentError, match=r"^the record writer is of no use any more: an exception ended"):
+            use()
+    writer.close()
 
 
 # Snappy's blocks end between header, data and checksum.
@@ -208,9 +332,12 @@ def test_existing_file_is_replaced(path):
     assert path.read_bytes() == encode([b"x"])
 
 
-def test_wrong_compression_creates_nothing(path):
-    with pytest.raises(InvalidArgumentError, match="compression: got 'lz4', want None, 'zlib', 'gzip' or 'snappy'"):
-        RecordWriter(path, "lz4")
+@pytest.mark.parametrize("wrong", ["lz4", "zlib ", 5, b"zlib", 0, [], True])
+def test_wrong_compression_creates_nothing(path, wrong):
+    want = re.escape(f"compression: got {wrong!r}, want None, 'zlib', 'gzip' or 'snappy'")
+    for opened in (RecordWriter, RecordReader):
+        with pytest.raises(InvalidArgumentError, match=f"^{want}$"):
+            opened(path, wrong)
     assert not path.exists()
 
 

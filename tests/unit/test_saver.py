@@ -165,7 +165,7 @@ def names_of(meta: MetaGraphDef):
         (
             lambda m: node(m, "save/SaveV2/shape_and_slices").attr["value"].tensor.string_val.__setitem__(0, b"9 9"),
             InvalidArgumentError,
-            "slice: got '9 9'",
+            "malformed slice: got '9'",
         ),
         (lambda m: node(m, "save/SaveV2/tensor_names").attr.clear(), InvalidArgumentError, "want a constant list"),
         (lambda m: setattr(node(m, "save/SaveV2/tensor_names"), "op", "Mine"), InvalidArgumentError, "got Mine"),
@@ -219,3 +219,12 @@ def test_a_hundred_thousand_nodes_take_seconds():
     got = add_saver(meta)
     assert save_plan(got) == SMALL_PLAN
     assert time.perf_counter() - start < 20
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["w", "rr"], "got 'rr', want names of the graph's variables; near: r"), (["w:0"], "got 'w:0'"), ("w", "a list")],
+)
+def test_unknown_names_of_variables_are_refused(names, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        add_saver(small(), variables=names)

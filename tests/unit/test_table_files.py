@@ -385,6 +385,12 @@ def test_refuses_other_arguments(tmp_path):
         mx.read_table(tmp_path / "t", compression="lzma")
 
 
+def test_refuses_a_null_byte(tmp_path):
+    for use in (mx.read_table, mx.iter_table, lambda base: mx.write_table(base, make([1]))):
+        with pytest.raises(mx.InvalidArgumentError, match=r"basename: got .*null byte"):
+            use(f"{tmp_path}/a\0b")
+
+
 def test_takes_unsigned_ids_and_arrays_that_are_not_contiguous(tmp_path):
     dump = mx.TableDump(
         np.array([2**64 - 1, 0], np.uint64), np.zeros((4, 6))[::2, ::2], np.zeros((2, 2), np.int64)[:, 0], ()

@@ -66,8 +66,8 @@ def test_one_expiry_for_all_tables_by_each_ones_newest_time(tmp_path):
 
 def test_same_tables_give_the_same_bytes(tmp_path):
     tables = {"a": make(random_ids(5000)), "b": make(random_ids(5000, 1))}
-    mx.write_multi_table(tmp_path / "x" / "m", tables, 3, threads=1)
-    mx.write_multi_table(tmp_path / "y" / "m", dict(reversed(tables.items())), 3, threads=3)
+    mx.write_multi_table(tmp_path / "x" / "m", tables, 3)
+    mx.write_multi_table(tmp_path / "y" / "m", dict(reversed(tables.items())), 3)
     assert files_of(tmp_path / "x") == files_of(tmp_path / "y")
 
 
@@ -124,4 +124,4 @@ def test_damaged_block(tmp_path):
     path = tmp_path / "m-00000-of-00001"
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(mx.RecordError, match="m-00000-of-00001"):
-        mx.read_multi_table(tmp_path / "m", threads=2)
+        mx.read_multi_table(tmp_path / "m")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import mexport_pb as mx
+from mexport_pb.export import publish
 
 W = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
 
@@ -258,7 +259,98 @@ def test_wrong_arguments_are_refused(tmp_path, checkpoint):
         mx.write_saved_model([], tmp_path / "1", checkpoint)
     with pytest.raises(mx.InvalidArgumentError, match="validate: got 'never'"):
         mx.write_saved_model(build(), tmp_path / "1", checkpoint, validate="never")
+    with pytest.raises(mx.InvalidArgumentError, match="tags: got the string 'serve'"):
+        mx.write_saved_model(build(), tmp_path / "1", checkpoint, tags="serve")
+    with pytest.raises(mx.InvalidArgumentError, match="want a name that is a unix second"):
+        mx.write_saved_model(build(), tmp_path / "x", checkpoint, timestamped=True)
+    with pytest.raises(mx.InvalidArgumentError, match="a value was given for 'global_step', which is no variable"):
+        mx.write_saved_model(build(), tmp_path / "1", checkpoint, global_step=3)
+    with pytest.raises(mx.InvalidArgumentError, match="'x' is an extra asset itself"):
+        source = Path(f"{checkpoint}.index")
+        mx.write_saved_model(build(), tmp_path / "1", checkpoint, assets_extra={"x": source, "x/y": source})
     assert not (tmp_path / "1").exists()
+
+
+def test_graphs_with_tables_are_refused_however_they_come(tmp_path, checkpoint):
+    by_collection, by_node = build(), build()
+    by_collection.collection_def["monolith_multi_hash_tables"].bytes_list.value.append(b"t")
+    by_node.graph_def.node.add(name="table", op="MonolithHashTable")
+    for graph in (by_collection, by_node):
+        with pytest.raises(mx.UnsupportedError, match="embedding hash tables"):
+            mx.write_saved_model(graph, tmp_path / "models" / "1", checkpoint)
+        with pytest.raises(mx.UnsupportedError, match="embedding hash tables"):
+            mx.export_meta_graph(graph, checkpoint, tmp_path / "models" / "1", prune=False)
+    assert not (tmp_path / "models").exists()
+
+
+def test_lookup_tables_without_a_main_op_are_refused(tmp_path, checkpoint):
+    graph = build()
+    graph.graph_def.node.add(name="fill", op="NoOp")
+    graph.collection_def["table_initializer"].node_list.value.append("fill")
+    with pytest.raises(mx.InvalidArgumentError, match="no main op to fill them: pass it through add_main_op"):
+        mx.write_saved_model(graph, tmp_path / "1", checkpoint)
+    mx.write_saved_model(mx.add_main_op(graph), tmp_path / "1", checkpoint)
+
+
+def test_assets_of_several_graphs(tmp_path, checkpoint):
+    first, second = tmp_path / "a.txt", tmp_path / "b.txt"
+    first.write_text("a")
+    second.write_text("b")
+    graphs = [build(tags=["a"], asset=[first]), build(tags=["b"], asset=[second])]
+    path = mx.write_saved_model(graphs, tmp_path / "1", checkpoint)
+    again = list(mx.read_saved_model(path).meta_graphs)
+    assets = {"a.txt": first, "b.txt": second}
+    copy = mx.write_saved_model(again, tmp_path / "2", checkpoint, assets=assets)
+    assert tree(copy) == tree(path)
+    with pytest.raises(mx.MismatchError, match="a file was given for the asset 'c'"):
+        mx.write_saved_model(again, tmp_path / "3", checkpoint, assets={**assets, "c": first})
+
+
+def test_an_asset_that_has_moved_is_found_by_name_or_tensor(tmp_path, checkpoint):
+    moved = tmp_path / "moved.txt"
+    moved.write_text("words")
+    graph = build(asset=["/training/machine/vocab.txt"])
+    path = mx.write_saved_model(graph, tmp_path / "1", checkpoint, assets={"vocab.txt": moved})
+    assert (path / "assets" / "vocab.txt").read_text() == "words"
+    path = mx.write_saved_model(graph, tmp_path / "2", checkpoint, assets={"asset:0": moved})
+    assert (path / "assets" / "vocab.txt").read_text() == "words"
+
+
+def test_one_graph_whole_and_another_in_parts(tmp_path, checkpoint):
+    parts = mx.GraphBuilder()
+    with parts.as_default():
+        x = parts.placeholder("float32", [None, 2], name="x")
+        halves = [parts.variable(f"w/part_{i}", [1, 2], save_slice=mx.SaveSlice("w", [2, 2], [i, 0])) for i in range(2)]
+        y = parts.matmul(x, parts.concat(halves, 0), name="y")
+    signature = {"serving_default": mx.make_signature_def({"x": x}, {"y": y})}
+    in_parts = parts.to_meta_graph(tags=["parts"], signatures=signature)
+    for graphs in ([build(tags=["whole"]), in_parts], [in_parts, build(tags=["whole"])]):
+        path = mx.write_saved_model(graphs, tmp_path / graphs[0].meta_info_def.tags[0], checkpoint)
+        assert mx.check_saved_model(path).ok
+        with mx.BundleReader(path / "variables" / "variables") as bundle:
+            np.testing.assert_array_equal(bundle.read("w"), W)
+
+
+def test_an_object_based_checkpoint_is_recognised(tmp_path):
+    with mx.BundleWriter(tmp_path / "ck") as writer:
+        writer.add("_CHECKPOINTABLE_OBJECT_GRAPH", b"")
+        writer.add("w/.ATTRIBUTES/VARIABLE_VALUE", W)
+    with pytest.raises(mx.MissingVariableError, match="The checkpoint is object-based"):
+        mx.write_saved_model(build(), tmp_path / "1", tmp_path / "ck")
+
+
+def test_a_parent_that_cannot_be_synced_takes_the_version_back(tmp_path, checkpoint, monkeypatch):
+    real = publish._sync
+
+    def fail(path):
+        if Path(path) == tmp_path / "models":
+            raise OSError(5, "Input/output error", str(path))
+        real(path)
+
+    monkeypatch.setattr(publish, "_sync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        mx.write_saved_model(build(), tmp_path / "models" / "1", checkpoint)
+    assert not (tmp_path / "models").exists()
 
 
 class TestCheck:
@@ -290,6 +382,24 @@ class TestCheck:
         with pytest.raises(mx.ValidationError, match=what):
             report.raise_if_bad()
 
+    @pytest.mark.parametrize("read", [True, False])
+    def test_short_and_missing_data_files_are_found(self, model, read):
+        data = model / "variables" / "variables.data-00000-of-00001"
+        data.write_bytes(data.read_bytes()[:3])
+        (problem,) = mx.check_saved_model(model, read_variables=read).errors
+        assert "too short: got 3 bytes, want 16" in problem.message
+        data.unlink()
+        assert not mx.check_saved_model(model, read_variables=read).ok
+
+    def test_a_variable_of_another_shape_is_found(self, model, tmp_path):
+        other = tmp_path / "other" / "variables"
+        with mx.BundleWriter(other) as writer:
+            writer.add("w", np.zeros((3, 2), np.float32))
+        for suffix in ("index", "data-00000-of-00001"):
+            os.replace(f"{other}.{suffix}", model / "variables" / f"variables.{suffix}")
+        (problem,) = mx.check_saved_model(model).errors
+        assert problem.message == "variable 'w': got shape [3, 2] in the checkpoint, want [2, 2]"
+
     def test_flipped_bytes_of_values_are_found(self, model):
         data = model / "variables" / "variables.data-00000-of-00001"
         for offset in range(data.stat().st_size):
@@ -313,3 +423,41 @@ class TestCheck:
     def test_no_model_at_all(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             mx.check_saved_model(tmp_path)
+
+
+def test_options_are_applied_after_the_saver_is_in(tmp_path, checkpoint):
+    graph = mx.GraphBuilder()
+    for name, device in (("w", "/job:ps/task:1"), ("b", "/job:ps/task:0")):
+        with graph.device(device):
+            graph.variable(name, [2, 2] if name == "w" else [2])
+    meta_graph = graph.to_meta_graph()
+    path = mx.write_saved_model(meta_graph, tmp_path / "1", checkpoint, clear_devices=True, strip_default_attrs=True)
+    assert len([name for name in tree(path) if ".data-" in name]) == 2, (
+        "a shard for each of the devices that there were"
+    )
+    (written,) = mx.read_saved_model(path).meta_graphs
+    assert not any(node.device for node in written.graph_def.node)
+    merge = next(node for node in written.graph_def.node if node.op == "MergeV2Checkpoints")
+    assert "delete_old_dirs" not in merge.attr
+    assert written.meta_info_def.stripped_default_attrs
+    assert written == mx.strip_default_attrs(mx.clear_devices(_with_tag(mx.add_saver(meta_graph))))
+
+
+def _with_tag(meta_graph):
+    meta_graph.meta_info_def.tags.append("serve")
+    return meta_graph
+
+
+def test_two_graphs_may_share_an_asset_of_equal_content_only(tmp_path, checkpoint):
+    sources = []
+    for folder, text in (("a", "same"), ("b", "same"), ("c", "else")):
+        source = tmp_path / folder / "words.txt"
+        source.parent.mkdir()
+        source.write_text(text)
+        sources.append(source)
+    graphs = [build(tags=[tag], asset=[source]) for tag, source in zip("abc", sources, strict=True)]
+    path = mx.write_saved_model(graphs[:2], tmp_path / "1", checkpoint)
+    assert (path / "assets" / "words.txt").read_text() == "same"
+    with pytest.raises(mx.InvalidArgumentError, match="different sources for the asset 'words"):
+        mx.write_saved_model(graphs, tmp_path / "2", checkpoint)
+    assert not (tmp_path / "2").exists()

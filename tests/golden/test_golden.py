@@ -1,0 +1,81 @@
+"""What we write is what this release has always written; older releases' exports are still read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from google.protobuf.internal import api_implementation
+
+import mexport_pb as mx
+from tests.golden import regen
+
+EXPORTS = sorted(regen.GOLDEN.glob("*/*/export"))
+
+
+def test_the_runtime_is_the_one_that_the_goldens_are_of():
+    assert api_implementation.Type() == "upb"
+
+
+@pytest.mark.parametrize("name", regen.case_names())
+def test_bytes_are_the_goldens(name):
+    assert regen.check(name) == []
+
+
+def test_no_golden_is_forgotten():
+    folder = regen.GOLDEN / regen.VERSION
+    assert sorted(path.name for path in folder.iterdir()) == sorted(regen.case_names())
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert size < 1_000_000
+
+
+@pytest.mark.parametrize("export", EXPORTS, ids=lambda p: "/".join(p.parts[-3:-1]))
+def test_goldens_of_all_releases_are_legal(export, tmp_path):
+    copy = tmp_path / "export"
+    shutil.copytree(export, copy)
+    (copy / "variables").mkdir(exist_ok=True)  # git keeps no empty folder
+    report = mx.check_saved_model(copy)
+    assert report.ok, report.problems
+
+
+@pytest.fixture
+def changed(tmp_path, monkeypatch):
+    """A copy of the goldens that a test may change; returns its release's folder."""
+    shutil.copytree(regen.GOLDEN / regen.VERSION, tmp_path / regen.VERSION)
+    monkeypatch.setattr(regen, "GOLDEN", tmp_path)
+    return tmp_path / regen.VERSION
+
+
+def _swap(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda f: _swap(f / "export/saved_model.pb", b"serving_default", b"serving_defaulT"), "serving_defaulT"),
+        (lambda f: _swap(f / "export/variables/variables.index", b"ref_words", b"ref_wordS"), "from offset"),
+        (lambda f: (f / "export/more").write_text("x"), "export/more: is not written any more".replace("export/", "")),
+        (lambda f: (f / "export/saved_model.pb").unlink(), "saved_model.pb: is new"),
+        (lambda f: _swap(f / "saved_model.pbtxt", b"serving", b"servinG"), "is not the text of"),
+    ],
+)
+def test_check_finds_every_change(changed, change, expected, capsys):
+    change(changed / "string_variables")
+    assert regen.main(["--check"]) == 1
+    captured = capsys.readouterr()
+    assert "string_variables/" in captured.err
+    assert expected in captured.err
+    assert "many_signatures" not in captured.err
+
+
+def test_update_repairs_exports(changed, capsys):
+    shutil.rmtree(changed / "built_dense")
+    assert regen.main(["--update"]) == 0
+    assert regen.main(["--check"]) == 0
+    assert regen.read_files(changed / "built_dense") == regen.read_files(
+        Path(regen.__file__).parent / regen.VERSION / "built_dense"
+    )
