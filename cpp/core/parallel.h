@@ -1,6 +1,8 @@
 // Independent tasks on a few threads.
 #pragma once
 
+#include <signal.h>
+
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -36,9 +38,16 @@ void RunTasks(std::size_t count, std::size_t threads, const Task& task) {
       }
     }
   };
+  const auto work_beside = [&] {
+    // Signals are the caller's: a file's interrupt hook may not run here.
+    sigset_t all;
+    ::sigfillset(&all);
+    static_cast<void>(::pthread_sigmask(SIG_BLOCK, &all, nullptr));
+    work();
+  };
   std::vector<std::jthread> others;
   try {
-    for (std::size_t i = 1; i < threads && i < count; ++i) others.emplace_back(work);
+    for (std::size_t i = 1; i < threads && i < count; ++i) others.emplace_back(work_beside);
   } catch (const std::system_error&) {
     // No more threads to be had: those that there are do the work.
   }
