@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from mexport_pb import _core
+from mexport_pb._proto import hash_table_optimizer_pb2, hash_table_pb2
 
 CORPUS = Path(__file__).resolve().parent.parent / "cpp" / "fuzz" / "corpus"
 
@@ -89,10 +90,39 @@ def bundle_seeds() -> dict[str, bytes]:
     }
 
 
+def entry(dim: int, **state: object) -> bytes:
+    """Returns an entry whose dump holds the given state of each named optimizer."""
+    dumps = [hash_table_optimizer_pb2.SingleOptimizerDump(**{kind: value}) for kind, value in state.items()]
+    message = hash_table_pb2.EntryDump(id=-7, num=[i / 8 for i in range(dim)], last_update_ts_sec=1_600_000_000)
+    if dumps:
+        message.opt.dump.extend(dumps)
+    return message.SerializeToString(deterministic=True)
+
+
+def entry_seeds() -> dict[str, bytes]:
+    """Returns the seeds of fuzz_entry by name; a first byte of 0 means that the record tells its own layout."""
+    adagrad = entry(4, adagrad={"norm": [0.5] * 4})
+    adam = {"m": [1.0] * 2, "v": [2.0] * 2, "beta1_power": 0.9, "beta2_power": 0.99}
+    packed = b"\x09" + bytes(8) + b"\x12\x08" + bytes(8)  # an id, then two values as one packed field
+    return {
+        "bare": b"\0" + entry(3),
+        "sgd": b"\0" + entry(1, sgd={}),
+        "adagrad": b"\0" + adagrad,
+        "two_segments": b"\0" + entry(6, ftrl={"zero": [0.0] * 4, "norm": [1.0] * 4}, adam=adam),
+        "integer": b"\0" + entry(2, dynamic_wd_adagrad={"norm": [1.0] * 2, "last_update_step": -1}),
+        "softmax": b"\0" + entry(2, batch_softmax={"global_step": 300}),
+        "packed": b"\0" + packed,
+        "group": b"\0" + entry(2) + b"\x7b\x08\x01\x7c",
+        "other_layout": bytes([len(adagrad)]) + adagrad + entry(4, momentum={"n": [0.5] * 4}),
+        "same_layout": bytes([len(adagrad)]) + adagrad + adagrad,
+    }
+
+
 def main() -> int:
     """Writes or compares; returns the exit status."""
     wrong = []
-    for target, seeds in (("fuzz_record", record_seeds()), ("fuzz_bundle", bundle_seeds())):
+    targets = {"fuzz_record": record_seeds(), "fuzz_bundle": bundle_seeds(), "fuzz_entry": entry_seeds()}
+    for target, seeds in targets.items():
         folder = CORPUS / target
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in seeds.items():
