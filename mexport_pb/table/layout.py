@@ -92,9 +92,7 @@ class TableLayout:
         parts = [f"dim {self.dim}"]
         for segment, kind in enumerate(self.kinds):
             own = [c for c in self.columns if c.segment == segment]
-            parts.append(
-                " ".join([kind, *(c.field if c.width is None else f"{c.field} [{c.width}]" for c in own)])
-            )
+            parts.append(" ".join([kind, *(c.field if c.width is None else f"{c.field} [{c.width}]" for c in own)]))
         return ", ".join(parts)
 
     def dump(

@@ -77,7 +77,7 @@ def _bases(name: str, folders: bool) -> list[str]:
         bases = _matching(name)
         if bases:
             return bases
-        raise TableError(f"no table dump matches; {_there_is(folder or '.', name)}", path=name)
+        raise TableError(f"no table dump matches; {_there_is(os.path.dirname(name) or '.', name)}", path=name)
     raise TableError(f"no table dump of this name; {_there_is(os.path.dirname(name) or '.', name)}", path=name)
 
 

@@ -43,22 +43,17 @@ def write_npz(path: str, source: Source) -> int:
         OSError: A file cannot be written.
     """
     layout = source.layout or TableLayout(0)
-    columns: list[tuple[str, np.dtype[Any], tuple[int, ...]]] = [
-        ("ids", np.dtype(np.int64), ()),
-        ("values", np.dtype(np.float32), (layout.dim,)),
-        ("timestamps", np.dtype(np.int64), ()),
-        *((c.name, c.dtype, () if c.width is None else (c.width,)) for c in layout.columns),
-    ]
+    columns = _columns(layout)
     rows = 0
     with contextlib.ExitStack() as stack:
         folder = os.path.dirname(path) or "."
         spools = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in columns]
         for chunk in source.chunks(chunk_rows(layout)):
             same_layout(TableLayout.of(chunk), source.name, layout, "the first entry")
-            for spool, array in zip(
-                spools, (chunk.ids, chunk.values, chunk.timestamps, *layout.states(chunk)), strict=True
-            ):
-                spool.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+            arrays: list[npt.NDArray[Any]] = [chunk.ids, chunk.values, chunk.timestamps, *layout.states(chunk)]
+            for spool, array in zip(spools, arrays, strict=True):
+                if array.size:
+                    spool.write(np.ascontiguousarray(array).data.cast("B"))
             rows += len(chunk)
         archive = stack.enter_context(zipfile.ZipFile(path, "x"))
         for (name, dtype, shape), spool in zip(columns, spools, strict=True):
@@ -71,6 +66,16 @@ def write_npz(path: str, source: Source) -> int:
             kinds = np.array(layout.kinds, np.str_)
             np.lib.format.write_array(member, kinds, allow_pickle=False)
     return rows
+
+
+def _columns(layout: TableLayout) -> list[tuple[str, np.dtype[Any], tuple[int, ...]]]:
+    """Name, type and shape, less the rows, of each array but the kinds."""
+    return [
+        ("ids", np.dtype(np.int64), ()),
+        ("values", np.dtype(np.float32), (layout.dim,)),
+        ("timestamps", np.dtype(np.int64), ()),
+        *((c.name, c.dtype, () if c.width is None else (c.width,)) for c in layout.columns),
+    ]
 
 
 def _write_header(member: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
@@ -93,7 +98,7 @@ class NpzSource:
         """Look at the arrays.
 
         Raises:
-            TableError: for a file that is no such archive, and arrays that are missing, unknown, of a wrong type or shape.
+            TableError: for a file that is no such archive; arrays that are missing, unknown, of a wrong type or shape.
             OSError: It cannot be read.
         """
         self.name = path
@@ -107,12 +112,7 @@ class NpzSource:
 
     def chunks(self, rows: int) -> Iterator[TableDump]:
         """Yield the entries in pieces."""
-        columns = [
-            ("ids", np.dtype(np.int64), ()),
-            ("values", np.dtype(np.float32), (self._layout.dim,)),
-            ("timestamps", np.dtype(np.int64), ()),
-            *((c.name, c.dtype, () if c.width is None else (c.width,)) for c in self._layout.columns),
-        ]
+        columns = _columns(self._layout)
         with self._open() as archive, contextlib.ExitStack() as stack:
             members = []
             for name, _, _ in columns:
@@ -151,8 +151,8 @@ class NpzSource:
         headers = {}
         for name in names:
             if name != _KINDS:
-                with archive.open(name + _SUFFIX) as member:
-                    headers[name] = self._header(name, member)
+                with archive.open(name + _SUFFIX) as file:
+                    headers[name] = self._header(name, file)
         ids, values, timestamps = (headers.pop(name) for name in ("ids", "values", "timestamps"))
         self._expect(ids, np.int64, 1, np.uint64)
         rows = ids.shape[0]
@@ -170,7 +170,9 @@ class NpzSource:
             raise self._fail(f"got {layout.row_bytes} bytes an entry, want at most {_MAX_ROW_BYTES}")
         return rows, layout
 
-    def _expect(self, member: _Member, dtype: type[np.generic], ndim: int, other: type[np.generic] | None = None) -> None:
+    def _expect(
+        self, member: _Member, dtype: type[np.generic], ndim: int, other: type[np.generic] | None = None
+    ) -> None:
         if member.dtype not in (np.dtype(dtype), None if other is None else np.dtype(other)):
             raise self._fail(f"array {member.name!r}: got {member.dtype} values, want {np.dtype(dtype)}")
         if len(member.shape) != ndim:
@@ -203,9 +205,7 @@ class NpzSource:
                 raise self._fail(f"array {_KINDS!r}: got {header.dtype} {header.shape}, want names of optimizers")
             return [str(kind) for kind in self._read(member, _KINDS, header.dtype, (count,))]
 
-    def _read(
-        self, member: IO[bytes], name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
-    ) -> npt.NDArray[Any]:
+    def _read(self, member: IO[bytes], name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
         want = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
         data = member.read(want)
         if len(data) != want:

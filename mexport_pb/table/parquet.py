@@ -32,9 +32,7 @@ def require_pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise UnsupportedError(
-            f"Parquet files need pyarrow: pip install 'mexport-pb[parquet]' ({error})"
-        ) from None
+        raise UnsupportedError(f"Parquet files need pyarrow: pip install 'mexport-pb[parquet]' ({error})") from None
     return pyarrow
 
 

@@ -54,7 +54,9 @@ def same_layout(layout: TableLayout, name: str, want: TableLayout, other: str) -
     """Raises: TableError: where the entries of ``name`` have another layout than those of ``other``."""
     if layout != want:
         where = "" if name == other else f" of {other}"
-        raise TableError(f"layout of the entries: got {layout.describe()}, want that{where}: {want.describe()}", path=name)
+        raise TableError(
+            f"layout of the entries: got {layout.describe()}, want that{where}: {want.describe()}", path=name
+        )
 
 
 def sort_entries(
@@ -108,9 +110,7 @@ def _new_file(work: str) -> str:
     return os.path.join(work, f"sorted-{secrets.token_hex(8)}")
 
 
-def _sorted_runs(
-    source: Source, layout: TableLayout | None, work: str, on_conflict: OnConflict
-) -> Iterator[Spool]:
+def _sorted_runs(source: Source, layout: TableLayout | None, work: str, on_conflict: OnConflict) -> Iterator[Spool]:
     """Sort a source in pieces that fit into memory."""
     assert layout is not None
     rows = max(1, MEMORY // layout.row_bytes)
@@ -189,7 +189,9 @@ def _merged(streams: Sequence[_Stream], on_conflict: OnConflict) -> Iterator[Tab
     """Ids ascend strictly within each stream, so once all gave up their ids up to a bound, none of these is left."""
     while alive := [stream for stream in streams if stream.chunk is not None]:
         bound = min(stream.ids[-1] for stream in alive)
-        taken = [(rank, piece) for rank, stream in enumerate(streams) if (piece := stream.take_until(bound)) is not None]
+        taken = [
+            (rank, piece) for rank, stream in enumerate(streams) if (piece := stream.take_until(bound)) is not None
+        ]
         if len(taken) == 1:
             yield taken[0][1]
             continue
@@ -210,8 +212,7 @@ def _merge(
 ) -> list[Spool]:
     writers: list[SpoolWriter] = []
     try:
-        for _ in range(parts):
-            writers.append(SpoolWriter(name, _new_file(work)))
+        writers.extend(SpoolWriter(name, _new_file(work)) for _ in range(parts))
         if layout is not None:
             rows = chunk_rows(layout, MEMORY // len(sources))
             streams = [_Stream(index, source, layout, rows) for index, source in sources]

@@ -159,7 +159,7 @@ def _copy(reader: RecordReader, target: str | None, entries: int, path: str) -> 
                 )
             done += len(batch)
             if writer is not None:
-                writer.write_batch(batch.data, batch.offsets)
+                writer.write_batch(batch.data.data, batch.offsets)
     finally:
         if writer is not None:
             writer.close()

@@ -177,7 +177,7 @@ def _share(rows: int, shard: int, shards: int) -> int:
 def _move(reader: RecordReader, writer: RecordWriter, records: int) -> None:
     while records:
         batch = reader.read_batch(min(records, 1 << 16), _COPY_BYTES)
-        writer.write_batch(batch.data, batch.offsets)
+        writer.write_batch(batch.data.data, batch.offsets)
         records -= len(batch)
 
 

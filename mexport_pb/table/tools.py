@@ -147,8 +147,8 @@ def partition_table(
 ) -> list[int]:
     """Divide a table as parameter servers do: table i of n gets the ids with ``id mod n = i``.
 
-    The id is taken as an unsigned number. For ids from 2^63 on, which are negative as int64, the remainder of the signed
-    number is another one unless ``num_tables`` is a power of two.
+    The id is taken as an unsigned number. For ids from 2^63 on, which are negative as int64, the remainder of the
+    signed number is another one unless ``num_tables`` is a power of two.
 
     Args:
         source: Names one table, as for :func:`find_tables`.
