@@ -25,7 +25,7 @@ _EXAMPLES = {
     "info": "mexport table info model/assets/feed_0 --json",
     "head": "mexport table head feed_0 -n 3 --json\n  mexport table head feed_0 --id -17 --id 0x1000000000005",
     "convert": "mexport table convert feed_0 feed.parquet\n  mexport table convert feed.npz feed_1 --shards 4",
-    "merge": "mexport table merge feed_0 feed_1 -o feed --on-conflict newest\n  mexport table merge 'f_*' -o f --shards 4",
+    "merge": "mexport table merge feed_0 feed_1 -o feed --on-conflict newest\n  mexport table merge 'f_*' -o f",
     "split": "mexport table split feed -o out/feed -n 4\n  mexport table split feed -o out/feed --by mod -n 5",
 }
 _SHOWN_SLOTS = 20

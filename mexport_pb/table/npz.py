@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import struct
@@ -30,7 +31,7 @@ _COPY_BYTES = 1 << 20
 _MAX_KINDS_BYTES = 1 << 20
 _MAX_ROW_BYTES = 1 << 31
 # What damaged archives make the libraries raise.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, struct.error)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OverflowError, RuntimeError, struct.error)
 
 
 def write_npz(path: str, source: Source) -> int:
@@ -136,7 +137,11 @@ class NpzSource:
             with zipfile.ZipFile(self.name) as archive:
                 yield archive
         except _DAMAGE as error:
-            raise TableError(f"not a .npz file: {error}", path=self.name) from None
+            raise self._fail(f"not a .npz file: {error}") from None
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise self._fail("not a .npz file: a member begins before the file") from None
 
     def _fail(self, message: str) -> TableError:
         return TableError(message, path=self.name)
@@ -148,6 +153,9 @@ class NpzSource:
                 raise self._fail(f"array {name!r} is missing; there are: {', '.join(sorted(names)) or 'none'}")
         if len(set(names)) != len(names):
             raise self._fail("two arrays of one name")
+        for info in archive.infolist():
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise self._fail(f"{info.filename}: got compression {info.compress_type}, want none or deflate")
         headers = {}
         for name in names:
             if name != _KINDS:
@@ -173,7 +181,7 @@ class NpzSource:
     def _expect(
         self, member: _Member, dtype: type[np.generic], ndim: int, other: type[np.generic] | None = None
     ) -> None:
-        if member.dtype not in (np.dtype(dtype), None if other is None else np.dtype(other)):
+        if member.dtype != np.dtype(dtype) and (other is None or member.dtype != np.dtype(other)):
             raise self._fail(f"array {member.name!r}: got {member.dtype} values, want {np.dtype(dtype)}")
         if len(member.shape) != ndim:
             raise self._fail(f"array {member.name!r}: got shape {member.shape}, want {ndim} dimensions")
