@@ -85,8 +85,8 @@ def test_numpy_reads_the_npz(tmp_path):
     want = mx.read_table(tmp_path / "t")
     with np.load(tmp_path / "t.npz", allow_pickle=False) as arrays:
         assert sorted(arrays) == sorted(
-            ["ids", "values", "timestamps", "kinds", "opt_0_ftrl_zero", "opt_0_ftrl_norm", "opt_2_adam_m"]
-            + ["opt_2_adam_v", "opt_2_adam_beta1_power", "opt_2_adam_beta2_power"]
+            "ids values timestamps kinds opt_0_ftrl_zero opt_0_ftrl_norm opt_2_adam_m opt_2_adam_v "
+            "opt_2_adam_beta1_power opt_2_adam_beta2_power".split()
         )
         np.testing.assert_array_equal(arrays["ids"], want.ids)
         assert arrays["values"].tobytes() == want.values.tobytes()
@@ -387,7 +387,7 @@ def test_parquet_with_damaged_bytes(tmp_path):
     mx.write_table(tmp_path / "t", make_table([1, 2, 3], kinds=("adagrad",)), 1)
     mx.convert_table(tmp_path / "t", tmp_path / "t.parquet")
     data = (tmp_path / "t.parquet").read_bytes()
-    refused = 0
+    messages = []
     for offset in range(0, len(data), 5):
         changed = bytearray(data)
         changed[offset] ^= 0x41
@@ -395,9 +395,9 @@ def test_parquet_with_damaged_bytes(tmp_path):
         try:
             mx.convert_table(tmp_path / "x.parquet", tmp_path / "u", force=True)
         except mx.TableError as error:
-            refused += 1
-            assert "\n" not in str(error)
-    assert refused > 10
+            messages.append(str(error))
+    assert len(messages) > 10
+    assert not [message for message in messages if "\n" in message]
     for size in (0, 4, 100, len(data) - 1):
         (tmp_path / "x.parquet").write_bytes(data[:size])
         with pytest.raises(mx.TableError):
