@@ -20,6 +20,7 @@ __all__ = ["ParquetSource", "require_pyarrow", "write_parquet"]
 _METADATA_KEY = b"mexport_pb.table"
 _METADATA_VERSION = 1
 _READ_BYTES = 1 << 20
+_BATCH_BYTES = 4 << 20  # pyarrow needs several times as much to decode lists
 _MAX_DIM = 1 << 28
 
 
@@ -120,7 +121,8 @@ class ParquetSource:
         widths = {"values": self._layout.dim, **{column.name: column.width for column in self._layout.columns}}
         dtypes = {column.name: column.dtype for column in self._layout.columns}
         with self._open() as file:
-            batches = iter(file.iter_batches(batch_size=rows, use_threads=False))
+            size = chunk_rows(self._layout, _BATCH_BYTES)
+            batches = iter(file.iter_batches(batch_size=min(rows, size), use_threads=False))
             while (batch := self._next(batches)) is not None:
                 columns = {name: batch.column(name) for name in batch.schema.names}
                 for name, column in columns.items():

@@ -10,7 +10,6 @@ import itertools
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -27,16 +26,11 @@ __all__ = ["OnConflict", "check_on_conflict", "chunk_rows", "same_layout", "sort
 OnConflict: TypeAlias = Literal["error", "newest", "first", "last"]
 """What becomes of an id that comes more than once; of equally new entries the last one stays."""
 
-MEMORY = 64 << 20
+MEMORY = 24 << 20
 """Bytes of entries, as columns, that are held at a time; some copies of them come on top."""
 
 _FAN_IN = 64
 _MAX_CHUNK_ROWS = 1 << 16
-
-
-@dataclass
-class _UnsortedError(Exception):
-    index: int
 
 
 def check_on_conflict(value: str) -> None:
@@ -45,7 +39,7 @@ def check_on_conflict(value: str) -> None:
         raise InvalidArgumentError(f"on_conflict: got {value!r}, want one of {', '.join(get_args(OnConflict))}")
 
 
-def chunk_rows(layout: TableLayout, memory: int = MEMORY // 4) -> int:
+def chunk_rows(layout: TableLayout, memory: int = 16 << 20) -> int:
     """How many entries to hold at a time."""
     return max(1, min(_MAX_CHUNK_ROWS, memory // layout.row_bytes))
 
@@ -82,16 +76,16 @@ def sort_entries(
         TableError: for sources of different layouts, and for an id that comes more than once if that is an error.
     """
     layout = _common_layout(sources)
-    runs: list[list[Source]] = [[source] for source in sources]
-    while True:
-        try:
-            flat = [(i, run) for i, own in enumerate(runs) for run in own]
-            while len(flat) > _FAN_IN:
-                groups = [flat[i : i + _FAN_IN] for i in range(0, len(flat), _FAN_IN)]
-                flat = [(group[0][0], _merge(group, layout, work, name, on_conflict, 1, None)[0]) for group in groups]
-            return _merge(flat, layout, work, name, on_conflict, parts, part_of)
-        except _UnsortedError as error:
-            runs[error.index] = list(_sorted_runs(sources[error.index], layout, work, on_conflict))
+    runs: list[Source] = []
+    for source in sources:
+        if layout is None or _is_sorted(source, layout):
+            runs.append(source)
+        else:
+            runs.extend(_sorted_runs(source, layout, work, on_conflict))
+    while len(runs) > _FAN_IN:
+        groups = [runs[i : i + _FAN_IN] for i in range(0, len(runs), _FAN_IN)]
+        runs = [_merge(group, layout, work, name, on_conflict, 1, None)[0] for group in groups]
+    return _merge(runs, layout, work, name, on_conflict, parts, part_of)
 
 
 def _common_layout(sources: Sequence[Source]) -> TableLayout | None:
@@ -110,9 +104,24 @@ def _new_file(work: str) -> str:
     return os.path.join(work, f"sorted-{secrets.token_hex(8)}")
 
 
-def _sorted_runs(source: Source, layout: TableLayout | None, work: str, on_conflict: OnConflict) -> Iterator[Spool]:
+def _is_sorted(source: Source, layout: TableLayout) -> bool:
+    """Do the unsigned ids ascend strictly? Reading costs little beside a merge that has to begin again."""
+    last = -1
+    for chunk in source.chunks(chunk_rows(layout)):
+        same_layout(TableLayout.of(chunk), source.name, layout, "the first entry")
+        ids = chunk.ids.view(np.uint64)
+        if not _ascend(ids, last):
+            return False
+        last = int(ids[-1])
+    return True
+
+
+def _ascend(ids: npt.NDArray[np.uint64], last: int) -> bool:
+    return int(ids[0]) > last and bool((ids[1:] > ids[:-1]).all())
+
+
+def _sorted_runs(source: Source, layout: TableLayout, work: str, on_conflict: OnConflict) -> Iterator[Spool]:
     """Sort a source in pieces that fit into memory."""
-    assert layout is not None
     rows = max(1, MEMORY // layout.row_bytes)
     chunks = source.chunks(chunk_rows(layout))
     pending: list[TableDump] = []
@@ -151,9 +160,8 @@ def _resolve(
 class _Stream:
     """One sorted source of a merge, and the entries of it that are in memory."""
 
-    def __init__(self, index: int, source: Source, layout: TableLayout, rows: int) -> None:
+    def __init__(self, source: Source, layout: TableLayout, rows: int) -> None:
         self.name = source.name
-        self._index = index
         self._layout = layout
         self._chunks = source.chunks(rows)
         self._last = -1
@@ -168,8 +176,8 @@ class _Stream:
             return
         same_layout(TableLayout.of(self.chunk), self.name, self._layout, "the first entry")
         self.ids = self.chunk.ids.view(np.uint64)
-        if int(self.ids[0]) <= self._last or not bool((self.ids[1:] > self.ids[:-1]).all()):
-            raise _UnsortedError(self._index)
+        if not _ascend(self.ids, self._last):
+            raise TableError("the entries changed while they were read", path=self.name)
         self._last = int(self.ids[-1])
 
     def take_until(self, bound: np.uint64) -> TableDump | None:
@@ -202,7 +210,7 @@ def _merged(streams: Sequence[_Stream], on_conflict: OnConflict) -> Iterator[Tab
 
 
 def _merge(
-    sources: Sequence[tuple[int, Source]],
+    sources: Sequence[Source],
     layout: TableLayout | None,
     work: str,
     name: str,
@@ -215,7 +223,7 @@ def _merge(
         writers.extend(SpoolWriter(name, _new_file(work)) for _ in range(parts))
         if layout is not None:
             rows = chunk_rows(layout, MEMORY // len(sources))
-            streams = [_Stream(index, source, layout, rows) for index, source in sources]
+            streams = [_Stream(source, layout, rows) for source in sources]
             for piece in _merged(streams, on_conflict):
                 if part_of is None:
                     writers[0].append(piece)
