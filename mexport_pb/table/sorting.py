@@ -84,8 +84,18 @@ def sort_entries(
             runs.extend(_sorted_runs(source, layout, work, on_conflict))
     while len(runs) > _FAN_IN:
         groups = [runs[i : i + _FAN_IN] for i in range(0, len(runs), _FAN_IN)]
-        runs = [_merge(group, layout, work, name, on_conflict, 1, None)[0] for group in groups]
+        runs = [_joined(group, layout, work, on_conflict) for group in groups]
     return _merge(runs, layout, work, name, on_conflict, parts, part_of)
+
+
+def _joined(runs: Sequence[Source], layout: TableLayout | None, work: str, on_conflict: OnConflict) -> Spool:
+    names = list(dict.fromkeys(run.name for run in runs))
+    name = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+    (joined,) = _merge(runs, layout, work, name, on_conflict, 1, None)
+    for run in runs:
+        if isinstance(run, Spool):
+            os.unlink(run.path)
+    return joined
 
 
 def _common_layout(sources: Sequence[Source]) -> TableLayout | None:
