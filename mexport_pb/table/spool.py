@@ -59,11 +59,7 @@ class SpoolWriter:
         self._path = path
         self._rows = 0
         self._layout: TableLayout | None = None
-        with contextlib.ExitStack() as stack:
-            self._file = stack.enter_context(open(path, "xb", buffering=0))
-            # Pieces are encoded into memory: the compiled writer writes whole files, and syncs them.
-            self._piece = os.memfd_create("mexport-entries", os.MFD_CLOEXEC)
-            stack.pop_all()
+        self._file = open(path, "xb", buffering=0)  # noqa: SIM115 -- close() does
 
     def append(self, dump: TableDump) -> None:
         """Add entries.
@@ -83,8 +79,7 @@ class SpoolWriter:
                 columns.plan(None, 0)
             except InvalidArgumentError as error:
                 raise TableError(str(error), path=self._name) from None
-            _core.write_table_files([b"/proc/self/fd/%d" % self._piece], [columns], None, thread_count(None))
-            _append(self._file.fileno(), self._piece)
+            _append(self._file.fileno(), columns)
         self._rows += len(dump)
 
     def finish(self) -> Spool:
@@ -94,9 +89,7 @@ class SpoolWriter:
 
     def close(self) -> None:
         """Close the file. Does nothing on a closed one."""
-        if not self._file.closed:
-            self._file.close()
-            os.close(self._piece)
+        self._file.close()
 
     def discard(self) -> None:
         """Close the file and remove it."""
@@ -113,14 +106,20 @@ class SpoolWriter:
         self.close()
 
 
-def _append(target: int, source: int) -> None:
-    size = os.fstat(source).st_size
-    done = 0
-    while done < size:
-        copied = os.sendfile(target, source, done, size - done)
-        if copied == 0:
-            raise OSError(f"a piece of entries: got {done} bytes, want {size}")
-        done += copied
+def _append(target: int, columns: _core.TableColumns) -> None:
+    """Encode into memory, then copy: the compiled writer writes whole files, and syncs them."""
+    piece = os.memfd_create("mexport-entries", os.MFD_CLOEXEC)
+    try:
+        _core.write_table_files([b"/proc/self/fd/%d" % piece], [columns], None, thread_count(None))
+        size = os.fstat(piece).st_size
+        done = 0
+        while done < size:
+            copied = os.sendfile(target, piece, done, size - done)
+            if copied == 0:
+                raise OSError(f"a piece of entries: got {done} bytes, want {size}")
+            done += copied
+    finally:
+        os.close(piece)
 
 
 def stage_table(stack: contextlib.ExitStack, spool: Spool, basename: str, num_shards: int | None) -> ShardStaging:
@@ -128,16 +127,9 @@ def stage_table(stack: contextlib.ExitStack, spool: Spool, basename: str, num_sh
     shards = check_shard_count(num_shards, spool.rows)
     staging = stack.enter_context(ShardStaging([basename], shards))
     (targets,) = staging.temporary
-    if shards == 1:
-        os.rename(spool.path, targets[0])
-        _sync(targets[0])
-        return staging
-    with RecordReader(spool.path) as reader:
-        for shard, target in enumerate(targets):
-            with RecordWriter(target) as writer:
-                _move(reader, writer, _share(spool.rows, shard, shards))
-                writer.sync()
-    os.unlink(spool.path)
+    _cut(spool, targets)
+    for target in targets:
+        _sync(target)
     return staging
 
 
@@ -148,18 +140,32 @@ def stage_multi_table(
     names = sorted(spools)
     shards = check_shard_count(num_shards, sum(spool.rows for spool in spools.values()))
     staging = stack.enter_context(ShardStaging([basename, f"{basename}.meta"], shards))
-    with contextlib.ExitStack() as readers:
-        opened = [readers.enter_context(RecordReader(spools[name].path)) for name in names]
-        for shard, (target, meta) in enumerate(zip(*staging.temporary, strict=True)):
-            counts = [_share(spools[name].rows, shard, shards) for name in names]
-            with RecordWriter(target, "snappy") as writer:
-                for reader, count in zip(opened, counts, strict=True):
+    # One file is open at a time, however many tables there are.
+    pieces = {name: [f"{spools[name].path}.{shard}" for shard in range(shards)] for name in names}
+    for name in names:
+        _cut(spools[name], pieces[name])
+    for shard, (target, meta) in enumerate(zip(*staging.temporary, strict=True)):
+        counts = [_share(spools[name].rows, shard, shards) for name in names]
+        with RecordWriter(target, "snappy") as writer:
+            for name, count in zip(names, counts, strict=True):
+                with RecordReader(pieces[name][shard]) as reader:
                     _move(reader, writer, count)
-                writer.sync()
-            _write_meta(meta, names, counts)
-    for spool in spools.values():
-        os.unlink(spool.path)
+                os.unlink(pieces[name][shard])
+            writer.sync()
+        _write_meta(meta, names, counts)
     return staging
+
+
+def _cut(spool: Spool, targets: Sequence[str]) -> None:
+    """Divide a spool, whose file is gone then, evenly into files."""
+    if len(targets) == 1:
+        os.rename(spool.path, targets[0])
+        return
+    with RecordReader(spool.path) as reader:
+        for shard, target in enumerate(targets):
+            with RecordWriter(target) as writer:
+                _move(reader, writer, _share(spool.rows, shard, len(targets)))
+    os.unlink(spool.path)
 
 
 def _write_meta(path: str, names: Sequence[str], counts: Sequence[int]) -> None:

@@ -19,6 +19,10 @@ from tests.support.tables import STATES, assert_equal, files_of, make_table, ran
 
 SUFFIXES = [".npz", ".parquet"]
 
+pytestmark = pytest.mark.skipif(
+    os.environ.get("MEXPORT_SANITIZED") == "tsan", reason="ThreadSanitizer does not know pyarrow's locks"
+)
+
 
 def round_trip(dump, folder, suffix, shards=3):
     """Dump, file of columns, dump: the bytes of both dumps."""
@@ -84,10 +88,9 @@ def test_numpy_reads_the_npz(tmp_path):
     mx.convert_table(tmp_path / "t", tmp_path / "t.npz")
     want = mx.read_table(tmp_path / "t")
     with np.load(tmp_path / "t.npz", allow_pickle=False) as arrays:
-        assert sorted(arrays) == sorted(
-            "ids values timestamps kinds opt_0_ftrl_zero opt_0_ftrl_norm opt_2_adam_m opt_2_adam_v "
-            "opt_2_adam_beta1_power opt_2_adam_beta2_power".split()
-        )
+        state = {f"opt_2_adam_{field}" for field in ("m", "v", "beta1_power", "beta2_power")}
+        names = {"ids", "values", "timestamps", "kinds", "opt_0_ftrl_zero", "opt_0_ftrl_norm", *state}
+        assert set(arrays) == names
         np.testing.assert_array_equal(arrays["ids"], want.ids)
         assert arrays["values"].tobytes() == want.values.tobytes()
         assert arrays["opt_2_adam_beta1_power"].tobytes() == want.opt[2].columns["beta1_power"].tobytes()

@@ -1,6 +1,7 @@
 """Merging, splitting and partitioning dumps; finding them by what users say."""
 
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -11,6 +12,10 @@ from mexport_pb.record import RecordReader, RecordWriter, write_records
 from mexport_pb.table import sorting
 from mexport_pb.table.layout import concatenate, take
 from tests.support.tables import assert_equal, files_of, make_table, random_ids
+
+NO_TSAN = pytest.mark.skipif(
+    os.environ.get("MEXPORT_SANITIZED") == "tsan", reason="ThreadSanitizer does not know pyarrow's locks"
+)
 
 
 def write_unsorted(basename, dump, shards=2):
@@ -46,6 +51,7 @@ def test_merge_is_what_a_write_of_all_gives(shards, unsorted, small_pieces, tmp_
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(files_of(tmp_path / "a"))
 
 
+@NO_TSAN
 def test_merge_of_all_kinds_of_files(tmp_path):
     dump = make_table(random_ids(300))
     parts = [take(dump, slice(i, None, 4)) for i in range(4)]
@@ -152,6 +158,7 @@ def test_layouts_must_agree(tmp_path):
     assert mx.merge_tables([tmp_path / "empty", tmp_path / "a"], tmp_path / "out") == 1
 
 
+@NO_TSAN
 def test_layouts_within_a_dump_must_agree(tmp_path):
     for i, dim in enumerate((4, 3)):
         mx.write_table(tmp_path / "x", make_table([i], dim, ("sgd",)), 1)
@@ -194,6 +201,32 @@ def test_split(n, tmp_path):
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
     with pytest.raises(mx.InvalidArgumentError, match="num_shards"):
         mx.split_table(tmp_path / "t", tmp_path / "c" / "t", 0)
+
+
+def test_partition_to_many_within_the_limit_of_open_files(tmp_path):
+    dump = make_table(random_ids(2000), 1, ("sgd",))
+    mx.write_table(tmp_path / "t", dump, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (700, hard))
+    try:
+        assert sum(mx.partition_table(tmp_path / "t", tmp_path / "p", 512)) == 2000
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    parts = [mx.read_table(tmp_path / f"p_{i}") for i in range(512)]
+    assert_equal(concatenate([part for part in parts if len(part)]), dump)
+
+
+def test_many_tables_within_the_limit_of_open_files(tmp_path):
+    tables = {f"t{i}": make_table([i], 1, ("sgd",)) for i in range(200)}
+    mx.write_multi_table(tmp_path / "t", tables, 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        assert mx.split_table(tmp_path / "t", tmp_path / "a" / "t", 3) == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    mx.write_multi_table(tmp_path / "b" / "t", tables, 3)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 
 
 def test_split_in_place(tmp_path):
