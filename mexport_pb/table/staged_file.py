@@ -25,7 +25,7 @@ def check_target(basename: PathLike, *, force: bool, several: bool = False) -> s
         raise InvalidArgumentError(f"target: got {name!r}, want the name of a dump or file")
     there = [path for base in (name, f"{name}.meta") for path, _, _ in list_shards(base)]
     if there and not force:
-        raise InvalidArgumentError(f"{there[0]}: is there already and was not touched")
+        raise InvalidArgumentError(f"{there[0]}: is there already and was not touched; force replaces it")
     if not several and list_shards(f"{name}.meta"):
         raise InvalidArgumentError(f"{name}: is a dump of several tables, which one table does not replace")
     return name
@@ -44,7 +44,7 @@ def staged_file(path: PathLike, *, force: bool) -> Iterator[str]:
     if os.path.isdir(target):
         raise InvalidArgumentError(f"{target}: is a folder")
     if os.path.lexists(target) and not force:
-        raise InvalidArgumentError(f"{target}: is there already and was not touched")
+        raise InvalidArgumentError(f"{target}: is there already and was not touched; force replaces it")
     os.makedirs(folder, exist_ok=True)
     temporary = f"{target}-tmp-{secrets.randbits(64)}"
     try:
@@ -56,7 +56,9 @@ def staged_file(path: PathLike, *, force: bool) -> Iterator[str]:
             try:
                 os.link(temporary, target)  # refuses what came meanwhile
             except FileExistsError:
-                raise InvalidArgumentError(f"{target}: is there already and was not touched") from None
+                raise InvalidArgumentError(
+                    f"{target}: is there already and was not touched; force replaces it"
+                ) from None
         _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
     finally:
         with contextlib.suppress(FileNotFoundError):
