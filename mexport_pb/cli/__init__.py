@@ -9,14 +9,14 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import mexport_pb
-from mexport_pb.cli import export
+from mexport_pb.cli import export, table
 
 __all__ = ["main"]
 
-_SUBCOMMANDS = (export,)
+_SUBCOMMANDS = (export, table)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,12 +43,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format="%(levelname)s: %(message)s",
     )
     try:
+        if getattr(options, "only_looks", False):
+            return _show(options.run(options))
         results = list(options.run(options))
     except mexport_pb.InvalidArgumentError as error:
         return _fail(str(error), 2)
     except (mexport_pb.MexportError, OSError) as error:
         return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
     return _print(results)
+
+
+def _show(lines: Iterable[str]) -> int:
+    """Prints, as they come, the results of a command that changes nothing; it ends when nobody reads on."""
+    try:
+        for line in lines:
+            print(line)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        return 1
+    return 0
+
+
+def _silence_stdout() -> None:
+    """Python flushes once more at exit, and would complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print(results: list[str]) -> int:
@@ -61,8 +83,7 @@ def _print(results: list[str]) -> int:
         sys.stdout.flush()
     except OSError as error:
         if sys.stdout is not None:
-            # Python flushes once more at exit, and would complain once more.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _silence_stdout()
         return _fail(f"done, but the result cannot be printed: {error}: {' '.join(results)}", 1)
     return 0
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import mexport_pb as mx
-from mexport_pb.export.version import timestamped_directory, versioned_directory
 
 __all__ = ["add_parser"]
 
@@ -48,9 +47,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="S",
         help="name:key=tensor[,key=tensor...]->key=tensor[,...]; repeatable; none: the graph's own",
     )
-    parser.add_argument(
-        "--tags", default=mx.SERVING_TAG, help="comma-separated tags of the graph (default: %(default)s)"
-    )
+    parser.add_argument("--tags", default="serve", help="comma-separated tags of the graph (default: %(default)s)")
     parser.add_argument("--no-prune", action="store_true", help="also ship what the signatures do not need")
     parser.add_argument(
         "--freeze", action="store_true", help="make constants of the variables, for small models (at most 2 GiB)"
@@ -115,6 +112,8 @@ def _run(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _target(options: argparse.Namespace) -> tuple[Path, bool]:
+    from mexport_pb.export.version import timestamped_directory, versioned_directory
+
     if options.output is not None:
         if options.version is not None:
             raise mx.InvalidArgumentError("--version goes with --base; --output names the directory itself")

@@ -48,7 +48,7 @@ def read_multi_table(basename: PathLike) -> dict[str, TableDump]:
     tables: dict[str, int] = {}
     files = []
     for path, meta in zip(paths, metas, strict=True):
-        parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in _read_meta(meta)]
+        parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in read_meta(meta)]
         files.append((os.fsencode(path), parts))
     columns = _core.read_multi_table_files(files, len(tables), _COMPRESSION)
     return {name: from_columns(columns[i]) for name, i in tables.items()}
@@ -105,7 +105,7 @@ def _meta(basename: PathLike) -> str:
     return f"{os.fspath(basename)}.meta"
 
 
-def _read_meta(path: str) -> list[tuple[str, int]]:
+def read_meta(path: str) -> list[tuple[str, int]]:
     parts: list[tuple[str, int]] = []
     with RecordReader(path) as reader:
         while True:
