@@ -50,6 +50,10 @@ struct MultiTableFile {
 std::vector<EntryBatch> ReadMultiTableFiles(const std::vector<MultiTableFile>& files, std::size_t tables,
                                             const OpenRecords& open, std::size_t threads);
 
+// The same for snappy files. Runs over and within files.
+std::vector<EntryBatch> ReadSnappyTableFiles(const std::vector<MultiTableFile>& files, std::size_t tables,
+                                             std::size_t threads);
+
 // Reads a table in pieces, file by file.
 class TableIterator {
  public:

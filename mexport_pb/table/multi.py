@@ -13,7 +13,7 @@ from mexport_pb._proto.hash_table_pb2 import MultiHashTableMetadata
 from mexport_pb.errors import InvalidArgumentError, TableError
 from mexport_pb.record import RecordReader, RecordWriter
 from mexport_pb.table.dump import TableDump, from_columns, to_columns
-from mexport_pb.table.files import plan
+from mexport_pb.table.files import plan, thread_count
 from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, find_shards
 
 if TYPE_CHECKING:
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["read_multi_table", "write_multi_table"]
 
-_COMPRESSION = "snappy"
 
-
-def read_multi_table(basename: PathLike) -> dict[str, TableDump]:
+def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[str, TableDump]:
     """Read a dump of several tables whole, every checksum checked.
 
     Args:
         basename: What the names of the files have in front of ``-00000-of-00004``; the others are
             ``<basename>.meta-00000-of-00004``.
+        threads: No more than this; as many as there are processors when None.
 
     Returns:
         The entries of each table in the order of the files; the tables in the order in which the files name them. A
@@ -50,7 +49,7 @@ def read_multi_table(basename: PathLike) -> dict[str, TableDump]:
     for path, meta in zip(paths, metas, strict=True):
         parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in _read_meta(meta)]
         files.append((os.fsencode(path), parts))
-    columns = _core.read_multi_table_files(files, len(tables), _COMPRESSION)
+    columns = _core.read_multi_table_files(files, len(tables), thread_count(threads))
     return {name: from_columns(columns[i]) for name, i in tables.items()}
 
 
@@ -61,6 +60,7 @@ def write_multi_table(
     *,
     expire: Message | None = None,
     max_update_time: int | None = None,
+    threads: int | None = None,
 ) -> dict[str, int]:
     """Write a dump of several tables, in place of one that may be there; see :func:`mexport_pb.write_table`.
 
@@ -70,6 +70,7 @@ def write_multi_table(
         num_shards: The number of files; None as for :func:`mexport_pb.write_table`, by the entries of all tables.
         expire: A SlotExpireTimeConfig for all tables.
         max_update_time: In seconds; None is the newest timestamp of each table.
+        threads: As for :func:`read_multi_table`.
 
     Returns:
         The number of entries written of each table.
@@ -84,12 +85,14 @@ def write_multi_table(
             raise InvalidArgumentError(f"table name: got {name!r}, want text that UTF-8 can hold")
     shards = check_shard_count(num_shards, sum(len(dump) for dump in tables.values()))
     columns = [to_columns(tables[name]) for name in names]
+    workers = thread_count(threads)
     written = {
-        name: plan(column, tables[name], expire, max_update_time) for name, column in zip(names, columns, strict=True)
+        name: plan(column, tables[name], expire, max_update_time, workers)
+        for name, column in zip(names, columns, strict=True)
     }
     with ShardStaging([os.fspath(basename), _meta(basename)], shards) as staging:
         data, metas = staging.temporary
-        _core.write_table_files([os.fsencode(path) for path in data], columns, _COMPRESSION, 1)
+        _core.write_table_files([os.fsencode(path) for path in data], columns, "snappy", workers)
         for shard, path in enumerate(metas):
             with RecordWriter(path) as writer:
                 for name in names:

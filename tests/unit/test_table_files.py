@@ -332,7 +332,7 @@ def test_core_reports_a_failed_write():
     columns = _core.TableColumns(
         np.arange(100_000), np.zeros((100_000, 4), np.float32), np.zeros(100_000, np.int64), []
     )
-    columns.plan(None, 0)
+    columns.plan(None, 0, 1)
     for compression in ("", "snappy"):
         with pytest.raises(OSError, match="/dev/full"):
             _core.write_table_files([b"/dev/full"], [columns], compression, 2)
