@@ -91,7 +91,12 @@ std::uint8_t* EntryEncoder::Encode(const EntrySource& source, std::size_t row, s
     out += run.literal_size;
     const float* const column =
         run.column == EntrySkeleton::kValues ? source.values : static_cast<const float*>(source.states[run.column]);
-    insert_(column + row * run.count, run.count, run.tag, out);
+    const float* const floats = column + row * run.count;
+    if (run.count <= kFewFloats) {
+      InsertTagsInline(floats, run.count, run.tag, out);
+    } else {
+      insert_(floats, run.count, run.tag, out);
+    }
     out += run.count * kTaggedFloatBytes;
   }
   std::memcpy(out, skeleton_.literals() + skeleton_.tail_begin(), skeleton_.tail_size());

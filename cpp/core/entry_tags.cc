@@ -11,19 +11,11 @@ namespace mexport {
 namespace {
 
 bool StripPortable(const std::uint8_t* in, std::size_t count, std::uint8_t tag, float* out) {
-  unsigned wrong = 0;
-  for (std::size_t i = 0; i < count; ++i, in += kTaggedFloatBytes) {
-    wrong |= static_cast<unsigned>(in[0] ^ tag);
-    std::memcpy(out + i, in + 1, sizeof(float));
-  }
-  return wrong == 0;
+  return StripTagsInline(in, count, tag, out);
 }
 
 void InsertPortable(const float* in, std::size_t count, std::uint8_t tag, std::uint8_t* out) {
-  for (std::size_t i = 0; i < count; ++i, out += kTaggedFloatBytes) {
-    out[0] = tag;
-    std::memcpy(out + 1, in + i, sizeof(float));
-  }
+  InsertTagsInline(in, count, tag, out);
 }
 
 #if defined(__x86_64__)
@@ -102,7 +94,7 @@ __attribute__((target("avx512f,avx512bw,avx512vbmi"))) void InsertAvx512(const f
     std::memcpy(out + 16, in + 3, sizeof(float));
     out += kTaggedFloatBytes * 4;
   }
-  InsertPortable(in, count, tag, out);
+  InsertTagsInline(in, count, tag, out);
 }
 
 bool HasAvx512() {

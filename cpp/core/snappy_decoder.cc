@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 
@@ -8,18 +10,38 @@ namespace mexport {
 namespace {
 
 constexpr std::size_t kWord = 16;
-// Elements whose bytes lie this far from both ends are copied in whole words.
-constexpr std::size_t kMargin = 64;
+// No element but a very long literal reads or writes more, whole words included.
+constexpr std::size_t kMargin = 288;
+// Literals whose length comes in one byte behind the tag, and in more.
+constexpr std::uint8_t kLongLiteral = 60 << 2;
+constexpr std::uint8_t kVeryLongLiteral = 61 << 2;
 
 [[noreturn]] void Fail(const std::string& what) {
   throw Error(ErrorKind::kRecordCompression, "damaged snappy block: " + what);
 }
 
-void CopyWord(std::uint8_t* to, const std::uint8_t* from) {
-  std::uint8_t word[kWord];
-  std::memcpy(word, from, kWord);
-  std::memcpy(to, word, kWord);
+// What the tag of a copy tells.
+struct Copy {
+  std::uint8_t length = 0;
+  std::uint8_t bytes = 0;  // of the offset, behind the tag
+  std::uint16_t high = 0;  // part of the offset
+};
+
+constexpr std::array<Copy, 256> MakeCopies() {
+  std::array<Copy, 256> copies{};
+  for (unsigned tag = 0; tag < copies.size(); ++tag) {
+    const auto length = static_cast<std::uint8_t>((tag >> 2) + 1);
+    if ((tag & 3) == 1) {
+      copies[tag] = {static_cast<std::uint8_t>((tag >> 2 & 7) + 4), 1, static_cast<std::uint16_t>(tag >> 5 << 8)};
+    } else if ((tag & 3) != 0) {
+      copies[tag] = {length, static_cast<std::uint8_t>((tag & 3) == 2 ? 2 : 4), 0};
+    }
+  }
+  return copies;
 }
+
+constexpr std::array<Copy, 256> kCopies = MakeCopies();
+constexpr std::array<std::uint32_t, 5> kLowBytes = {0, 0xff, 0xffff, 0xffffff, 0xffffffff};
 
 std::uint32_t Load32(const std::uint8_t* p) {
   std::uint32_t value;
@@ -27,9 +49,15 @@ std::uint32_t Load32(const std::uint8_t* p) {
   return value;
 }
 
-// Low bits of `value`, so many bytes of it.
-std::uint32_t LowBytes(std::uint32_t value, std::size_t bytes) {
-  return static_cast<std::uint32_t>(value & ((std::uint64_t{1} << (8 * bytes)) - 1));
+// Copies up to 256 bytes in whole words. REQUIRES: `from` does not lie within the word before `to`
+void CopyWords(std::uint8_t* to, const std::uint8_t* from, std::size_t length) {
+  std::size_t done = 0;
+  do {
+    std::uint8_t word[kWord];
+    std::memcpy(word, from + done, kWord);
+    std::memcpy(to + done, word, kWord);
+    done += kWord;
+  } while (done < length);
 }
 
 // Passes the size at the front, which is known, and checks it.
@@ -45,71 +73,108 @@ const std::uint8_t* PassSize(const std::uint8_t* in, const std::uint8_t* end, st
   Fail("no uncompressed size");
 }
 
+class Decoder {
+ public:
+  Decoder(const std::uint8_t* in, const std::uint8_t* in_end, std::span<std::uint8_t> out)
+      : in_(in), in_end_(in_end), begin_(out.data()), out_(begin_), out_end_(begin_ + out.size()) {}
+
+  void Run() {
+    for (;;) {
+      DecodeMost();
+      if (in_ == in_end_) break;
+      DecodeOne();
+    }
+    if (out_ != out_end_) {
+      Fail("got " + std::to_string(out_ - begin_) + " uncompressed bytes, want " + std::to_string(out_end_ - begin_));
+    }
+  }
+
+ private:
+  // Decodes elements, unchecked for room, as long as both ends are far; stops at a very long
+  // literal.
+  void DecodeMost() {
+    const std::uint8_t* const in_stop = in_end_ - std::min<std::ptrdiff_t>(in_end_ - in_, kMargin);
+    const std::uint8_t* const out_stop = out_end_ - std::min<std::ptrdiff_t>(out_end_ - out_, kMargin);
+    const std::uint8_t* in = in_;
+    std::uint8_t* out = out_;
+    while (in < in_stop && out < out_stop) {
+      const std::uint8_t tag = *in;
+      if ((tag & 3) == 0) {
+        if (tag >= kVeryLongLiteral) break;
+        const bool is_long = tag == kLongLiteral;
+        const std::size_t length = (is_long ? std::size_t{in[1]} : std::size_t{tag} >> 2) + 1;
+        in += is_long ? 2 : 1;
+        CopyWords(out, in, length);
+        in += length;
+        out += length;
+        continue;
+      }
+      const Copy copy = kCopies[tag];
+      const std::size_t offset = copy.high | (Load32(in + 1) & kLowBytes[copy.bytes]);
+      in += 1 + copy.bytes;
+      if (offset - 1 >= static_cast<std::size_t>(out - begin_)) FailOffset();
+      if (offset >= kWord) {
+        CopyWords(out, out - offset, copy.length);
+      } else {
+        for (std::size_t i = 0; i < copy.length; ++i) out[i] = *(out + i - offset);
+      }
+      out += copy.length;
+    }
+    in_ = in;
+    out_ = out;
+  }
+
+  void DecodeOne() {
+    const std::uint8_t tag = *in_++;
+    if ((tag & 3) != 0) {
+      const Copy copy = kCopies[tag];
+      CheckInput(copy.bytes);
+      std::uint32_t low = 0;
+      std::memcpy(&low, in_, copy.bytes);
+      in_ += copy.bytes;
+      const std::size_t offset = copy.high | low;
+      if (offset - 1 >= static_cast<std::size_t>(out_ - begin_)) FailOffset();
+      CheckRoom(copy.length);
+      for (std::size_t i = 0; i < copy.length; ++i, ++out_) *out_ = *(out_ - offset);
+      return;
+    }
+    std::size_t length = std::size_t{tag} >> 2;
+    if (tag >= kLongLiteral) {
+      const std::size_t bytes = length - 59;
+      CheckInput(bytes);
+      std::uint32_t value = 0;
+      std::memcpy(&value, in_, bytes);
+      in_ += bytes;
+      length = value;
+    }
+    ++length;
+    CheckInput(length);
+    CheckRoom(length);
+    std::memcpy(out_, in_, length);
+    in_ += length;
+    out_ += length;
+  }
+
+  void CheckInput(std::size_t size) const {
+    if (static_cast<std::size_t>(in_end_ - in_) < size) Fail("ends within an element");
+  }
+  void CheckRoom(std::size_t size) const {
+    if (static_cast<std::size_t>(out_end_ - out_) < size) Fail("holds more bytes than it says");
+  }
+  [[noreturn]] static void FailOffset() { Fail("a copy from before the beginning"); }
+
+  const std::uint8_t* in_;
+  const std::uint8_t* in_end_;
+  std::uint8_t* begin_;
+  std::uint8_t* out_;
+  std::uint8_t* out_end_;
+};
+
 }  // namespace
 
 void Snappy::Decompress(std::span<const std::uint8_t> in, std::span<std::uint8_t> out) {
-  const std::uint8_t* const in_end = in.data() + in.size();
-  const std::uint8_t* p = PassSize(in.data(), in_end, out.size());
-  std::uint8_t* const begin = out.data();
-  std::uint8_t* const end = begin + out.size();
-  std::uint8_t* to = begin;
-  while (p != in_end) {
-    const std::uint8_t tag = *p++;
-    if ((tag & 3) == 0) {
-      std::size_t length = std::size_t{tag} >> 2;
-      if (length >= 60) {
-        const std::size_t bytes = length - 59;
-        if (static_cast<std::size_t>(in_end - p) < bytes) Fail("ends within the length of a literal");
-        std::uint32_t value = 0;
-        std::memcpy(&value, p, bytes);
-        length = value;
-        p += bytes;
-      } else if (static_cast<std::size_t>(in_end - p) >= kMargin && static_cast<std::size_t>(end - to) >= kMargin) {
-        ++length;
-        for (std::size_t done = 0; done < length; done += kWord) CopyWord(to + done, p + done);
-        p += length;
-        to += length;
-        continue;
-      }
-      ++length;
-      if (static_cast<std::size_t>(in_end - p) < length) Fail("ends within a literal");
-      if (static_cast<std::size_t>(end - to) < length) Fail("more bytes than it says");
-      std::memcpy(to, p, length);
-      p += length;
-      to += length;
-      continue;
-    }
-    // Bytes of the offset behind the tag: 1, 2 or 4.
-    const std::size_t bytes = std::size_t{1} << ((tag & 3) - 1);
-    if (static_cast<std::size_t>(in_end - p) < bytes) Fail("ends within a copy");
-    std::uint32_t value;
-    if (static_cast<std::size_t>(in_end - p) >= sizeof value) {
-      value = LowBytes(Load32(p), bytes);
-    } else {
-      value = 0;
-      std::memcpy(&value, p, bytes);
-    }
-    p += bytes;
-    std::size_t length = (std::size_t{tag} >> 2) + 1;
-    std::size_t offset = value;
-    if ((tag & 3) == 1) {
-      length = (std::size_t{tag} >> 2 & 7) + 4;
-      offset = (std::size_t{tag} >> 5) << 8 | value;
-    }
-    if (offset == 0 || offset > static_cast<std::size_t>(to - begin)) Fail("a copy from before the beginning");
-    if (static_cast<std::size_t>(end - to) < length) Fail("more bytes than it says");
-    const std::uint8_t* from = to - offset;
-    if (offset >= kWord && static_cast<std::size_t>(end - to) >= kMargin) {
-      // At most 64 bytes, so at most four words.
-      for (std::size_t done = 0; done < length; done += kWord) CopyWord(to + done, from + done);
-      to += length;
-    } else {
-      for (std::uint8_t* const stop = to + length; to != stop; ++to, ++from) *to = *from;
-    }
-  }
-  if (to != end) {
-    Fail("got " + std::to_string(to - begin) + " uncompressed bytes, want " + std::to_string(out.size()));
-  }
+  const std::uint8_t* const end = in.data() + in.size();
+  Decoder(PassSize(in.data(), end, out.size()), end, out).Run();
 }
 
 }  // namespace mexport

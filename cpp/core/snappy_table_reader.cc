@@ -123,11 +123,17 @@ class FileReader {
     raw_.resize(std::min(at_a_time, blocks_.size()));
     for (std::size_t first = 0; first < blocks_.size(); first += at_a_time) {
       Decompress(first, std::min(at_a_time, blocks_.size() - first), threads);
-      FindRecords();
-      const std::size_t tasks = threads == 1 ? 1 : (records_.size() + kTaskRecords - 1) / kTaskRecords;
-      RunTasks(tasks, threads, [&](std::size_t i) {
-        Decode(records_.size() * i / tasks, records_.size() * (i + 1) / tasks);
-      });
+      if (threads == 1) {
+        ForEachRecord([this](const Record& record) { Decode(record); });
+      } else {
+        records_.clear();
+        ForEachRecord([this](const Record& record) { records_.push_back(record); });
+        const std::size_t tasks = (records_.size() + kTaskRecords - 1) / kTaskRecords;
+        RunTasks(tasks, threads, [&](std::size_t i) {
+          const std::size_t end = std::min(records_.size(), (i + 1) * kTaskRecords);
+          for (std::size_t k = i * kTaskRecords; k < end; ++k) Decode(records_[k]);
+        });
+      }
       std::memmove(plain_.data(), plain_.data() + begin_, end_ - begin_);
       end_ -= begin_;
       begin_ = 0;
@@ -166,8 +172,9 @@ class FileReader {
     for (; part_ < parts_.size() && taken_ == parts_[part_].entries; ++part_) taken_ = 0;
   }
 
-  void FindRecords() {
-    records_.clear();
+  // Passes over those that have come whole.
+  template <typename Use>
+  void ForEachRecord(Use use) {
     while (end_ - begin_ >= kHeaderBytes) {
       const std::uint8_t* const header = plain_.data() + begin_;
       if (!check_.Accept(header)) throw OutOfTheOrdinary{};
@@ -182,18 +189,15 @@ class FileReader {
       if (decoders_[table] == nullptr) {
         decoders_[table] = &targets_[table].Join(LearnEntryLayout(record), all_plain_);
       }
-      records_.push_back({record.data(), record.size(), table, static_cast<std::size_t>(next_rows_[table]++)});
+      use({record.data(), record.size(), table, static_cast<std::size_t>(next_rows_[table]++)});
       ++taken_;
       begin_ += size;
     }
   }
 
-  void Decode(std::size_t begin, std::size_t end) const {
-    for (std::size_t i = begin; i < end; ++i) {
-      const Record& record = records_[i];
-      if (LoadCrc(record.data + record.size) != MaskedCrc(record.data, record.size)) throw OutOfTheOrdinary{};
-      decoders_[record.table]->Decode({record.data, record.size}, targets_[record.table].columns(), record.row);
-    }
+  void Decode(const Record& record) const {
+    if (LoadCrc(record.data + record.size) != MaskedCrc(record.data, record.size)) throw OutOfTheOrdinary{};
+    decoders_[record.table]->Decode({record.data, record.size}, targets_[record.table].columns(), record.row);
   }
 
   File file_;
