@@ -112,8 +112,9 @@ py::tuple ReadFiles(const std::vector<std::string>& paths, py::handle compressio
 
 using PythonParts = std::vector<std::pair<std::size_t, std::uint64_t>>;
 
-py::list ReadMultiFiles(const std::vector<std::pair<std::string, PythonParts>>& files, std::size_t tables,
-                        std::size_t threads) {
+using PythonFiles = std::vector<std::pair<std::string, PythonParts>>;
+
+std::vector<MultiTableFile> ToFiles(const PythonFiles& files, std::size_t tables) {
   std::vector<MultiTableFile> converted;
   for (const auto& [path, parts] : files) {
     MultiTableFile file{path, {}};
@@ -123,6 +124,11 @@ py::list ReadMultiFiles(const std::vector<std::pair<std::string, PythonParts>>& 
     }
     converted.push_back(std::move(file));
   }
+  return converted;
+}
+
+py::list ReadMultiFiles(const PythonFiles& files, std::size_t tables, std::size_t threads) {
+  const std::vector<MultiTableFile> converted = ToFiles(files, tables);
   std::vector<EntryBatch> batches;
   {
     const GilRelease release;
@@ -132,6 +138,26 @@ py::list ReadMultiFiles(const std::vector<std::pair<std::string, PythonParts>>& 
   for (EntryBatch& batch : batches) result.append(ToPython(std::move(batch)));
   return result;
 }
+
+class MultiIterator {
+ public:
+  MultiIterator(const PythonFiles& files, std::size_t tables)
+      : iterator_(ToFiles(files, tables), tables, OpenSnappyRecords) {}
+
+  py::tuple Next(std::size_t max_rows) {
+    MultiTableIterator::Chunk chunk;
+    {
+      const GilRelease release;
+      const std::lock_guard lock(mutex_);
+      chunk = iterator_.Next(max_rows);
+    }
+    return py::make_tuple(chunk.table, ToPython(std::move(chunk.batch)));
+  }
+
+ private:
+  std::mutex mutex_;
+  MultiTableIterator iterator_;
+};
 
 class Iterator {
  public:
@@ -316,6 +342,9 @@ void RegisterTableFile(py::module_& module) {
   py::class_<Iterator>(module, "TableIterator")
       .def(py::init<std::vector<std::string>, py::handle>(), py::arg("paths"), py::arg("compression"))
       .def("next", &Iterator::Next, py::arg("max_rows"));
+  py::class_<MultiIterator>(module, "MultiTableIterator")
+      .def(py::init<const PythonFiles&, std::size_t>(), py::arg("files"), py::arg("tables"))
+      .def("next", &MultiIterator::Next, py::arg("max_rows"));
   py::class_<TableColumns>(module, "TableColumns")
       .def(py::init<Ids, Floats, Ids, const TableColumns::Segments&>(), py::arg("ids").noconvert(),
            py::arg("values").noconvert(), py::arg("timestamps").noconvert(), py::arg("segments"))

@@ -241,14 +241,14 @@ std::vector<EntryBatch> ReadFast(const std::vector<MultiTableFile>& files, std::
   return batches;
 }
 
-std::shared_ptr<RecordReader> OpenSnappy(const std::string& path) {
+}  // namespace
+
+std::shared_ptr<RecordReader> OpenSnappyRecords(const std::string& path) {
   auto file = std::make_unique<FileSource>(File::OpenForRead(path));
   return std::make_shared<RecordReader>(
       std::make_unique<SnappySource>(std::move(file), std::make_unique<Snappy>(), kMaxEntryBytes), path,
       kMaxEntryBytes);
 }
-
-}  // namespace
 
 std::vector<EntryBatch> ReadSnappyTableFiles(const std::vector<MultiTableFile>& files, std::size_t tables,
                                              std::size_t threads) {
@@ -258,7 +258,7 @@ std::vector<EntryBatch> ReadSnappyTableFiles(const std::vector<MultiTableFile>& 
   } catch (const Error&) {
   } catch (const WireError&) {
   }
-  return ReadMultiTableFiles(files, tables, OpenSnappy, threads);
+  return ReadMultiTableFiles(files, tables, OpenSnappyRecords, threads);
 }
 
 }  // namespace mexport

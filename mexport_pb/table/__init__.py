@@ -36,7 +36,7 @@ from mexport_pb.table.config import (
 from mexport_pb.table.dump import OptimizerState, TableDump
 from mexport_pb.table.embedding_table import EmbeddingTable
 from mexport_pb.table.files import iter_table, read_table, write_table
-from mexport_pb.table.multi import read_multi_table, write_multi_table
+from mexport_pb.table.multi import iter_multi_table, read_multi_table, write_multi_table
 from mexport_pb.table.multi_table import MultiTable
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "TableDump",
     "ZerosInitializer",
     "entry_config",
+    "iter_multi_table",
     "iter_table",
     "read_multi_table",
     "read_table",

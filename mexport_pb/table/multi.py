@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
@@ -19,7 +19,7 @@ from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, f
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-__all__ = ["read_multi_table", "write_multi_table"]
+__all__ = ["iter_multi_table", "read_multi_table", "write_multi_table"]
 
 
 def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[str, TableDump]:
@@ -40,6 +40,43 @@ def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[
         RecordError: A file's framing or compression is damaged.
         OSError: A file cannot be read.
     """
+    names, files = _plan_reading(basename)
+    columns = _core.read_multi_table_files(files, len(names), thread_count(threads))
+    return {name: from_columns(of_table) for name, of_table in zip(names, columns, strict=True)}
+
+
+def iter_multi_table(basename: PathLike, *, rows_per_chunk: int = 1 << 16) -> Iterator[tuple[str, TableDump]]:
+    """Yield the entries of a dump in pieces, with the name of their table.
+
+    They come in the order of the files, in each of which the tables follow one another: a table comes again for every
+    file, and one without entries does not come at all. Memory is that of one piece. Damage is raised once the entries
+    before it are out.
+
+    Args:
+        basename: As for :func:`read_multi_table`.
+        rows_per_chunk: The entries of each piece; the last one of a table in a file may have fewer.
+
+    Raises:
+        InvalidArgumentError: ``rows_per_chunk`` is less than 1.
+        TableError, RecordError, OSError: as for :func:`read_multi_table`.
+    """
+    if rows_per_chunk < 1:
+        raise InvalidArgumentError(f"rows_per_chunk: got {rows_per_chunk}, want at least 1")
+    names, files = _plan_reading(basename)
+    return _chunks(names, _core.MultiTableIterator(files, len(names)), rows_per_chunk)
+
+
+def _chunks(names: list[str], reader: _core.MultiTableIterator, rows: int) -> Iterator[tuple[str, TableDump]]:
+    while True:
+        table, columns = reader.next(rows)
+        chunk = from_columns(columns)
+        if len(chunk) == 0:
+            return
+        yield names[table], chunk
+
+
+def _plan_reading(basename: PathLike) -> tuple[list[str], list[tuple[bytes, list[tuple[int, int]]]]]:
+    """Return the tables' names, and for each file its path and (table, entries) of its parts."""
     paths = find_shards(basename)
     metas = find_shards(_meta(basename))
     if len(metas) != len(paths):
@@ -49,8 +86,7 @@ def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[
     for path, meta in zip(paths, metas, strict=True):
         parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in _read_meta(meta)]
         files.append((os.fsencode(path), parts))
-    columns = _core.read_multi_table_files(files, len(tables), thread_count(threads))
-    return {name: from_columns(columns[i]) for name, i in tables.items()}
+    return list(tables), files
 
 
 def write_multi_table(
