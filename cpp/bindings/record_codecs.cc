@@ -10,6 +10,7 @@
 #include "core/record_codec.h"
 #include "core/record_deflate.h"
 #include "core/record_snappy.h"
+#include "core/snappy.h"
 
 namespace py = pybind11;
 
@@ -28,12 +29,6 @@ py::object View(std::span<const std::uint8_t> bytes) {
   auto* data = const_cast<char*>(reinterpret_cast<const char*>(bytes.data()));
   return NewFromPython(
       [&] { return PyMemoryView_FromMemory(data, static_cast<Py_ssize_t>(bytes.size()), PyBUF_READ); });
-}
-
-py::object WritableView(std::span<std::uint8_t> bytes) {
-  auto* data = reinterpret_cast<char*>(bytes.data());
-  return NewFromPython(
-      [&] { return PyMemoryView_FromMemory(data, static_cast<Py_ssize_t>(bytes.size()), PyBUF_WRITE); });
 }
 
 py::object Import(const char* name) {
@@ -118,44 +113,6 @@ class ZlibDecoder final : public StreamDecoder {
   py::object object_;
 };
 
-class CramjamSnappy final : public BlockCodec {
- public:
-  CramjamSnappy() : snappy_(Import("cramjam")) {
-    damage_ = snappy_.attr("DecompressionError");
-    snappy_ = snappy_.attr("snappy");
-  }
-
-  std::size_t Compress(std::span<const std::uint8_t> in, std::span<std::uint8_t> out) override {
-    const GilAcquire gil;
-    return Call("compress_raw_into", in, out);
-  }
-
-  void Decompress(std::span<const std::uint8_t> in, std::span<std::uint8_t> out) override {
-    const GilAcquire gil;
-    try {
-      const std::size_t size = Call("decompress_raw_into", in, out);
-      if (size == out.size()) return;
-      throw Error(ErrorKind::kRecordCompression, "damaged snappy block: got " + std::to_string(size) +
-                                                     " uncompressed bytes, want " + std::to_string(out.size()));
-    } catch (const py::error_already_set& error) {
-      if (!error.matches(damage_)) throw;
-      throw Error(ErrorKind::kRecordCompression,
-                  "damaged snappy block: " + py::cast<std::string>(py::str(error.value())));
-    }
-  }
-
- private:
-  std::size_t Call(const char* method, std::span<const std::uint8_t> in, std::span<std::uint8_t> out) {
-    const py::object from = View(in);
-    const py::object to = WritableView(out);
-    return py::cast<std::size_t>(
-        NewFromPython([&] { return PyObject_CallMethod(snappy_.ptr(), method, "OO", from.ptr(), to.ptr()); }));
-  }
-
-  py::object snappy_;
-  py::object damage_;
-};
-
 }  // namespace
 
 Compression ToCompression(py::handle name) {
@@ -180,7 +137,7 @@ std::unique_ptr<ByteSink> Compressed(std::unique_ptr<ByteSink> inner, Compressio
     case Compression::kGzip:
       return std::make_unique<DeflateSink>(std::move(inner), std::make_unique<ZlibEncoder>(DeflateFormat::kGzip));
     case Compression::kSnappy:
-      return std::make_unique<SnappySink>(std::move(inner), std::make_unique<CramjamSnappy>());
+      return std::make_unique<SnappySink>(std::move(inner), std::make_unique<Snappy>());
   }
   return inner;
 }
@@ -197,7 +154,7 @@ std::unique_ptr<ByteSource> Decompressed(std::unique_ptr<ByteSource> inner, Comp
       return std::make_unique<InflateSource>(std::move(inner), std::make_unique<ZlibDecoder>(DeflateFormat::kGzip),
                                              DeflateFormat::kGzip);
     case Compression::kSnappy:
-      return std::make_unique<SnappySource>(std::move(inner), std::make_unique<CramjamSnappy>(), max_record_bytes);
+      return std::make_unique<SnappySource>(std::move(inner), std::make_unique<Snappy>(), max_record_bytes);
   }
   return inner;
 }

@@ -1,4 +1,4 @@
-// The codecs of Python's packages, for the core: zlib and gzip by the zlib module, raw snappy by cramjam.
+// The codecs of record files: zlib and gzip by Python's zlib module, snappy by the core.
 #pragma once
 
 #include <pybind11/pybind11.h>

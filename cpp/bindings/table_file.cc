@@ -27,9 +27,11 @@ namespace {
 using Ids = py::array_t<std::int64_t, py::array::c_style>;
 using Floats = py::array_t<float, py::array::c_style>;
 
-// Codecs hold Python objects, so they are made and destroyed with the GIL. Only the thread that called from Python can
-// take it, so compressed files have one thread.
-constexpr std::size_t kStreamThreads = 1;
+// Zlib's codecs hold Python objects, so they are made and destroyed with the GIL. Only the thread that called from Python
+// can take it, so their files have one thread.
+std::size_t StreamThreads(Compression compression, std::size_t threads) {
+  return compression == Compression::kSnappy ? threads : 1;
+}
 
 template <typename T, typename Make>
 std::shared_ptr<T> MakeWithGil(Make make) {
@@ -103,16 +105,16 @@ py::tuple ReadFiles(const std::vector<std::string>& paths, py::handle compressio
     const GilRelease release;
     batch = compression == Compression::kNone
                 ? ReadTableFiles(paths, std::nullopt, threads)
-                : ReadTableStreams(paths, std::nullopt, Opener(compression), kStreamThreads);
+                : ReadTableStreams(paths, std::nullopt, Opener(compression), StreamThreads(compression, threads));
   }
   return ToPython(std::move(batch));
 }
 
 using PythonParts = std::vector<std::pair<std::size_t, std::uint64_t>>;
 
-py::list ReadMultiFiles(const std::vector<std::pair<std::string, PythonParts>>& files, std::size_t tables,
-                        py::handle compression_name) {
-  const Compression compression = ToCompression(compression_name);
+using PythonFiles = std::vector<std::pair<std::string, PythonParts>>;
+
+std::vector<MultiTableFile> ToFiles(const PythonFiles& files, std::size_t tables) {
   std::vector<MultiTableFile> converted;
   for (const auto& [path, parts] : files) {
     MultiTableFile file{path, {}};
@@ -122,15 +124,40 @@ py::list ReadMultiFiles(const std::vector<std::pair<std::string, PythonParts>>& 
     }
     converted.push_back(std::move(file));
   }
+  return converted;
+}
+
+py::list ReadMultiFiles(const PythonFiles& files, std::size_t tables, std::size_t threads) {
+  const std::vector<MultiTableFile> converted = ToFiles(files, tables);
   std::vector<EntryBatch> batches;
   {
     const GilRelease release;
-    batches = ReadMultiTableFiles(converted, tables, Opener(compression), kStreamThreads);
+    batches = ReadSnappyTableFiles(converted, tables, threads);
   }
   py::list result;
   for (EntryBatch& batch : batches) result.append(ToPython(std::move(batch)));
   return result;
 }
+
+class MultiIterator {
+ public:
+  MultiIterator(const PythonFiles& files, std::size_t tables)
+      : iterator_(ToFiles(files, tables), tables, OpenSnappyRecords) {}
+
+  py::tuple Next(std::size_t max_rows) {
+    MultiTableIterator::Chunk chunk;
+    {
+      const GilRelease release;
+      const std::lock_guard lock(mutex_);
+      chunk = iterator_.Next(max_rows);
+    }
+    return py::make_tuple(chunk.table, ToPython(std::move(chunk.batch)));
+  }
+
+ private:
+  std::mutex mutex_;
+  MultiTableIterator iterator_;
+};
 
 class Iterator {
  public:
@@ -195,7 +222,8 @@ class TableColumns {
   }
 
   // Chooses and orders the rows to be written, and returns how many there are.
-  std::size_t Plan(const std::optional<std::vector<std::uint32_t>>& days, std::int64_t max_update_time) {
+  std::size_t Plan(const std::optional<std::vector<std::uint32_t>>& days, std::int64_t max_update_time,
+                   std::size_t threads) {
     if (days && days->size() != TableExpiry::kSlots) {
       throw Error(ErrorKind::kInvalidArgument,
                   "days: got " + std::to_string(days->size()) + " slots, want " + std::to_string(TableExpiry::kSlots));
@@ -203,11 +231,12 @@ class TableColumns {
     const GilRelease release;
     std::optional<TableExpiry> expiry;
     if (days) expiry = {*days, max_update_time};
-    rows_ = OrderRows(ids_, source_.timestamps, expiry ? &*expiry : nullptr);
+    entry_size_ = encoder_.CommonSize(source_, ids_.size());
+    rows_ = OrderRows(ids_, source_.timestamps, expiry ? &*expiry : nullptr, threads);
     return rows_.size();
   }
 
-  TableToWrite ToWrite() const { return {encoder_, source_, rows_}; }
+  TableToWrite ToWrite() const { return {encoder_, source_, rows_, entry_size_}; }
 
  private:
   static EntryLayout LayoutOf(const Floats& values, const Segments& segments) {
@@ -237,6 +266,7 @@ class TableColumns {
   std::span<const std::int64_t> ids_;
   EntrySource source_;
   std::vector<std::uint64_t> rows_;
+  std::optional<std::size_t> entry_size_;
   std::vector<py::array> held_;
 };
 
@@ -248,8 +278,10 @@ void WriteFiles(const std::vector<std::string>& paths, const std::vector<const T
   const GilRelease release;
   if (compression == Compression::kNone && converted.size() == 1) {
     WriteTableFiles(paths, converted.front(), threads);
+  } else if (compression == Compression::kSnappy) {
+    WriteSnappyTableFiles(paths, converted, threads);
   } else {
-    WriteTableStreams(paths, converted, WriteOpener(compression), kStreamThreads);
+    WriteTableStreams(paths, converted, WriteOpener(compression), 1);
   }
 }
 
@@ -300,7 +332,7 @@ py::bytes InsertTags(const Floats& floats, std::uint8_t tag, const std::string& 
 
 void RegisterTableFile(py::module_& module) {
   module.def("read_table_files", &ReadFiles, py::arg("paths"), py::arg("compression"), py::arg("threads"));
-  module.def("read_multi_table_files", &ReadMultiFiles, py::arg("files"), py::arg("tables"), py::arg("compression"));
+  module.def("read_multi_table_files", &ReadMultiFiles, py::arg("files"), py::arg("tables"), py::arg("threads"));
   module.def("write_table_files", &WriteFiles, py::arg("paths"), py::arg("tables"), py::arg("compression"),
              py::arg("threads"));
   module.def("optimizer_states", &OptimizerStates);
@@ -310,10 +342,13 @@ void RegisterTableFile(py::module_& module) {
   py::class_<Iterator>(module, "TableIterator")
       .def(py::init<std::vector<std::string>, py::handle>(), py::arg("paths"), py::arg("compression"))
       .def("next", &Iterator::Next, py::arg("max_rows"));
+  py::class_<MultiIterator>(module, "MultiTableIterator")
+      .def(py::init<const PythonFiles&, std::size_t>(), py::arg("files"), py::arg("tables"))
+      .def("next", &MultiIterator::Next, py::arg("max_rows"));
   py::class_<TableColumns>(module, "TableColumns")
       .def(py::init<Ids, Floats, Ids, const TableColumns::Segments&>(), py::arg("ids").noconvert(),
            py::arg("values").noconvert(), py::arg("timestamps").noconvert(), py::arg("segments"))
-      .def("plan", &TableColumns::Plan, py::arg("days"), py::arg("max_update_time"));
+      .def("plan", &TableColumns::Plan, py::arg("days"), py::arg("max_update_time"), py::arg("threads"));
 }
 
 }  // namespace mexport

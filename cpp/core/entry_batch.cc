@@ -1,11 +1,11 @@
 #include "core/entry_batch.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 #include <new>
 #include <utility>
+
+#include "core/huge_pages.h"
 
 namespace mexport {
 namespace {
@@ -15,18 +15,6 @@ constexpr std::size_t kIds = 0;
 constexpr std::size_t kValues = 1;
 constexpr std::size_t kTimestamps = 2;
 constexpr std::size_t kStates = 3;
-
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kPage = 4096;
-
-// Fresh memory in pages of 4 KiB costs more than decoding into it.
-void WishForHugePages(const ByteBuffer& buffer) {
-  if (buffer.capacity() < 2 * kHugePage) return;
-  const auto begin = reinterpret_cast<std::uintptr_t>(buffer.data());
-  const std::uintptr_t first = (begin + kPage - 1) & ~(kPage - 1);
-  // Only a wish: a kernel without huge pages says no.
-  static_cast<void>(::madvise(reinterpret_cast<void*>(first), buffer.capacity() - (first - begin), MADV_HUGEPAGE));
-}
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -79,7 +80,12 @@ class EntryEncoder {
   const EntryLayout& layout() const { return layout_; }
   // The bytes that Encode() writes for the row.
   std::size_t SizeOf(const EntrySource& source, std::size_t row) const;
-  // Writes the entry and returns its end. REQUIRES: room for SizeOf() bytes
+  // SizeOf() each of the first `n` rows, where it is the same.
+  std::optional<std::size_t> CommonSize(const EntrySource& source, std::size_t n) const;
+  // No entry of this layout is larger.
+  std::size_t MaxSize() const;
+  // Writes the entry and returns its end. REQUIRES: room for SizeOf() bytes; for MaxSize() bytes where somebody may
+  // change the row
   std::uint8_t* Encode(const EntrySource& source, std::size_t row, std::uint8_t* out) const;
 
  private:

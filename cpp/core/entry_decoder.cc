@@ -189,7 +189,10 @@ bool EntryDecoder::DecodeCanonical(std::span<const std::uint8_t> record, const E
     p += run.literal_size;
     float* const column =
         run.column == EntrySkeleton::kValues ? target.values : static_cast<float*>(target.states[run.column]);
-    if (!strip_(p, run.count, run.tag, column + row * run.count)) return false;
+    float* const floats = column + row * run.count;
+    const bool tagged = run.count <= kFewFloats ? StripTagsInline(p, run.count, run.tag, floats)
+                                                : strip_(p, run.count, run.tag, floats);
+    if (!tagged) return false;
     p += run.count * kTaggedFloatBytes;
   }
   if (DifferentBytes(p, skeleton_.literals() + skeleton_.tail_begin(), skeleton_.tail_size()) != 0) return false;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -56,6 +57,31 @@ std::size_t EntryEncoder::SizeOf(const EntrySource& source, std::size_t row) con
   return skeleton_.size() + BytesFieldSize(OptSizeOf(source, row)) + timestamp;
 }
 
+std::optional<std::size_t> EntryEncoder::CommonSize(const EntrySource& source, std::size_t n) const {
+  if (n == 0 || !skeleton_.fixed()) return std::nullopt;
+  // Sizes of unsigned numbers grow with them, so the smallest and the largest tell.
+  std::uint64_t low = UINT64_MAX;
+  std::uint64_t high = 0;
+  for (std::size_t row = 0; row < n; ++row) {
+    const auto timestamp = static_cast<std::uint64_t>(source.timestamps[row]);
+    low = std::min(low, timestamp);
+    high = std::max(high, timestamp);
+  }
+  if (VarintSize(low) != VarintSize(high)) return std::nullopt;
+  return skeleton_.size() + 1 + VarintSize(low);
+}
+
+std::size_t EntryEncoder::MaxSize() const {
+  constexpr std::size_t kField = 1 + 10;  // a tag and the longest varint
+  std::size_t size = skeleton_.size() + kField;
+  if (skeleton_.fixed()) return size;
+  size += kField + 2 * kField * layout_.segments().size();
+  for (const StateColumn& column : layout_.columns()) {
+    size += column.is_integer() ? kField : column.count * kTaggedFloatBytes;
+  }
+  return size;
+}
+
 std::uint8_t* EntryEncoder::Encode(const EntrySource& source, std::size_t row, std::uint8_t* out) const {
   *out++ = WireTag(entry_format::kId, WireType::kFixed64);
   std::memcpy(out, source.ids + row, sizeof(std::int64_t));
@@ -65,7 +91,12 @@ std::uint8_t* EntryEncoder::Encode(const EntrySource& source, std::size_t row, s
     out += run.literal_size;
     const float* const column =
         run.column == EntrySkeleton::kValues ? source.values : static_cast<const float*>(source.states[run.column]);
-    insert_(column + row * run.count, run.count, run.tag, out);
+    const float* const floats = column + row * run.count;
+    if (run.count <= kFewFloats) {
+      InsertTagsInline(floats, run.count, run.tag, out);
+    } else {
+      insert_(floats, run.count, run.tag, out);
+    }
     out += run.count * kTaggedFloatBytes;
   }
   std::memcpy(out, skeleton_.literals() + skeleton_.tail_begin(), skeleton_.tail_size());

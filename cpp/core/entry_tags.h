@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 namespace mexport {
@@ -14,6 +15,25 @@ constexpr std::size_t kTaggedFloatBytes = 5;
 using StripTagsFunction = bool (*)(const std::uint8_t* in, std::size_t count, std::uint8_t tag, float* out);
 // The inverse.
 using InsertTagsFunction = void (*)(const float* in, std::size_t count, std::uint8_t tag, std::uint8_t* out);
+
+// The same in place, for so few floats that a call costs more.
+constexpr std::size_t kFewFloats = 3;
+
+inline bool StripTagsInline(const std::uint8_t* in, std::size_t count, std::uint8_t tag, float* out) {
+  unsigned wrong = 0;
+  for (std::size_t i = 0; i < count; ++i, in += kTaggedFloatBytes) {
+    wrong |= static_cast<unsigned>(in[0] ^ tag);
+    std::memcpy(out + i, in + 1, sizeof(float));
+  }
+  return wrong == 0;
+}
+
+inline void InsertTagsInline(const float* in, std::size_t count, std::uint8_t tag, std::uint8_t* out) {
+  for (std::size_t i = 0; i < count; ++i, out += kTaggedFloatBytes) {
+    out[0] = tag;
+    std::memcpy(out + 1, in + i, sizeof(float));
+  }
+}
 
 struct EntryTagsImplementation {
   const char* name;

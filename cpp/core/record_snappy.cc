@@ -8,27 +8,25 @@
 
 #include "core/error.h"
 #include "core/record_format.h"
+#include "core/snappy.h"
+#include "core/snappy_format.h"
 
 namespace mexport {
 namespace {
 
-constexpr std::size_t kPrefixBytes = 4;
-// TensorFlow's reader refuses blocks that hold more.
-constexpr std::size_t kBlockBytes = std::size_t{256} << 10;
-// A raw block begins with a varint of its uncompressed size.
-constexpr std::size_t kMaxVarintBytes = 5;
-constexpr std::uint64_t kFrameBytes = record_format::kHeaderBytes + record_format::kFooterBytes;
+using snappy_format::kBlockBytes;
+using snappy_format::kPrefixBytes;
+
+constexpr std::uint64_t kFramingBytes = record_format::kHeaderBytes + record_format::kFooterBytes;
 // Snappy's densest element makes 64 bytes of 3, its wasteful ones 1 byte of 6.
 constexpr std::uint64_t kMaxExpansion = 64;
 constexpr std::uint64_t kMaxWaste = 6;
 
-constexpr std::size_t MaxCompressed(std::size_t size) { return 32 + size + size / 6; }
-
 Error Damaged(const std::string& what) { return Error(ErrorKind::kRecordCompression, "damaged snappy block: " + what); }
 
-// Reads the varint at the front of a block of `size` bytes and checks that the two sizes can belong together, before
-// anybody makes room for either.
-std::size_t UncompressedSize(std::span<const std::uint8_t> front, std::uint64_t size) {
+}  // namespace
+
+std::size_t snappy_format::PlainSize(std::span<const std::uint8_t> front, std::uint64_t size) {
   std::uint64_t plain = 0;
   for (std::size_t i = 0; i < front.size(); ++i) {
     plain |= static_cast<std::uint64_t>(front[i] & 0x7f) << (7 * i);
@@ -37,9 +35,9 @@ std::size_t UncompressedSize(std::span<const std::uint8_t> front, std::uint64_t 
       throw Damaged("uncompressed size: got " + std::to_string(plain) + ", want at most " +
                     std::to_string(kMaxExpansion * size) + " for " + std::to_string(size) + " bytes");
     }
-    if (size > kMaxVarintBytes + kMaxWaste * plain) {
+    if (size > snappy_format::kMaxSizeBytes + kMaxWaste * plain) {
       throw Damaged("size: got " + std::to_string(size) + ", want at most " +
-                    std::to_string(kMaxVarintBytes + kMaxWaste * plain) + " for " + std::to_string(plain) +
+                    std::to_string(snappy_format::kMaxSizeBytes + kMaxWaste * plain) + " for " + std::to_string(plain) +
                     " uncompressed bytes");
     }
     return static_cast<std::size_t>(plain);
@@ -47,16 +45,13 @@ std::size_t UncompressedSize(std::span<const std::uint8_t> front, std::uint64_t 
   throw Damaged("no uncompressed size");
 }
 
-}  // namespace
-
 SnappySink::SnappySink(std::unique_ptr<ByteSink> inner, std::unique_ptr<BlockCodec> codec)
-    : ByteSink(kBlockBytes), inner_(std::move(inner)), codec_(std::move(codec)), block_(MaxCompressed(kBlockBytes)) {}
+    : ByteSink(kBlockBytes), inner_(std::move(inner)), codec_(std::move(codec)), block_(MaxSnappyBytes(kBlockBytes)) {}
 
 void SnappySink::Drain(std::span<const std::uint8_t> bytes) {
   const std::size_t size = codec_->Compress(bytes, {block_.data(), block_.capacity()});
-  const std::array<std::uint8_t, kPrefixBytes> prefix = {
-      static_cast<std::uint8_t>(size >> 24), static_cast<std::uint8_t>(size >> 16),
-      static_cast<std::uint8_t>(size >> 8), static_cast<std::uint8_t>(size)};
+  std::array<std::uint8_t, kPrefixBytes> prefix;
+  snappy_format::StorePrefix(prefix.data(), size);
   inner_->Append(prefix.data(), prefix.size());
   inner_->Append(block_.data(), size);
 }
@@ -81,7 +76,7 @@ SnappySource::SnappySource(std::unique_ptr<ByteSource> inner, std::unique_ptr<Bl
     : input_(std::move(inner)),
       codec_(std::move(codec)),
       max_plain_(std::max<std::uint64_t>(kBlockBytes,
-                                         std::min(max_record_bytes, record_format::kMaxRecordBytes) + kFrameBytes)) {}
+                                         std::min(max_record_bytes, record_format::kMaxRecordBytes) + kFramingBytes)) {}
 
 SnappySource::Block SnappySource::NextBlock() {
   if (!input_.Fill(kPrefixBytes)) {
@@ -90,14 +85,13 @@ SnappySource::Block SnappySource::NextBlock() {
                                                  std::to_string(input_.bytes().size()) + " bytes, want 4");
   }
   const std::span<const std::uint8_t> prefix = input_.bytes();
-  const std::size_t size = static_cast<std::size_t>(prefix[0]) << 24 | static_cast<std::size_t>(prefix[1]) << 16 |
-                           static_cast<std::size_t>(prefix[2]) << 8 | static_cast<std::size_t>(prefix[3]);
+  const std::size_t size = snappy_format::LoadPrefix(prefix.data());
   if (size == 0) throw Damaged("size 0");
-  const std::size_t front = std::min(size, kMaxVarintBytes);
+  const std::size_t front = std::min(size, snappy_format::kMaxSizeBytes);
   bool complete = input_.Fill(kPrefixBytes + front);
   std::size_t plain = 0;
   if (complete) {
-    plain = UncompressedSize(input_.bytes().subspan(kPrefixBytes, front), size);
+    plain = snappy_format::PlainSize(input_.bytes().subspan(kPrefixBytes, front), size);
     if (plain > max_plain_) {
       throw Error(ErrorKind::kRecordTooLarge, "snappy block: got " + std::to_string(plain) +
                                                   " uncompressed bytes, want at most " + std::to_string(max_plain_) +

@@ -1,7 +1,6 @@
 #include "core/table_reader.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <utility>
 
@@ -10,19 +9,18 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/record_format.h"
+#include "core/table_frames.h"
 #include "core/wire.h"
 
 namespace mexport {
 namespace {
 
-using record_format::kFooterBytes;
 using record_format::kHeaderBytes;
 using record_format::kLengthBytes;
 using record_format::LoadCrc;
 using record_format::LoadLength;
 using record_format::MaskedCrc;
 
-constexpr std::size_t kFrameBytes = kHeaderBytes + kFooterBytes;
 // Stays in a core's second-level cache between the checksum and the decoding.
 constexpr std::size_t kChunkBytes = std::size_t{256} << 10;
 // Rows of a task: enough to make starting one cheap, few enough to keep all threads busy to the end.
@@ -108,21 +106,6 @@ class Window {
   ByteBuffer buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
-};
-
-// Checks headers; a header that equals the last good one costs next to nothing.
-class HeaderCheck {
- public:
-  bool Accept(const std::uint8_t* header) {
-    if (std::memcmp(header, last_.data(), kHeaderBytes) == 0) return true;
-    if (LoadCrc(header + kLengthBytes) != MaskedCrc(header, kLengthBytes)) return false;
-    std::memcpy(last_.data(), header, kHeaderBytes);
-    return true;
-  }
-
- private:
-  // Not a good header: the checksum of zeros is not zero.
-  std::array<std::uint8_t, kHeaderBytes> last_{};
 };
 
 class TableReader {

@@ -50,6 +50,10 @@ struct MultiTableFile {
 std::vector<EntryBatch> ReadMultiTableFiles(const std::vector<MultiTableFile>& files, std::size_t tables,
                                             const OpenRecords& open, std::size_t threads);
 
+// The same for snappy files. Runs over and within files.
+std::vector<EntryBatch> ReadSnappyTableFiles(const std::vector<MultiTableFile>& files, std::size_t tables,
+                                             std::size_t threads);
+
 // Reads a table in pieces, file by file.
 class TableIterator {
  public:
@@ -65,5 +69,36 @@ class TableIterator {
   std::shared_ptr<RecordReader> reader_;
   std::optional<EntryDecoder> decoder_;
 };
+
+// Reads several tables in pieces, file by file.
+class MultiTableIterator {
+ public:
+  // Entries of one table, none at the end.
+  struct Chunk {
+    std::size_t table = 0;
+    EntryBatch batch;
+  };
+
+  MultiTableIterator(std::vector<MultiTableFile> files, std::size_t tables, OpenRecords open);
+
+  // The next entries of one table in one file: `max_rows`, fewer at the end of that table's part. Damage is reported
+  // once the entries before it are out.
+  Chunk Next(std::size_t max_rows);
+
+ private:
+  void Fill(Chunk& chunk, std::size_t max_rows);
+
+  std::vector<MultiTableFile> files_;
+  OpenRecords open_;
+  std::size_t next_file_ = 0;
+  std::shared_ptr<RecordReader> reader_;
+  std::size_t part_ = 0;
+  std::uint64_t taken_ = 0;  // of that part
+  std::uint64_t before_ = 0;  // in the parts before it
+  std::vector<std::optional<EntryDecoder>> decoders_;
+};
+
+// For snappy files: an OpenRecords.
+std::shared_ptr<RecordReader> OpenSnappyRecords(const std::string& path);
 
 }  // namespace mexport

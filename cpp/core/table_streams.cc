@@ -32,6 +32,30 @@ void AppendEntry(const EntryDecoder& decoder, std::span<const std::uint8_t> reco
   batch.SetRows(batch.rows() + 1);
 }
 
+[[noreturn]] void FailTooFew(const RecordReader& reader, const std::string& path, std::uint64_t got,
+                             std::uint64_t want) {
+  throw Error(ErrorKind::kTable,
+              "entries: got " + std::to_string(got) + ", want " + std::to_string(want) + " more by the meta file", path,
+              static_cast<std::int64_t>(reader.offset()));
+}
+
+[[noreturn]] void FailTooMany(const RecordReader& reader, const std::string& path, std::uint64_t want) {
+  throw Error(ErrorKind::kTable, "entries: got more than the " + std::to_string(want) + " of the meta file", path,
+              static_cast<std::int64_t>(reader.offset()));
+}
+
+// Damage behind entries that were read waits for the next call, which meets it again.
+template <typename Fill>
+void FillOrThrow(const EntryBatch& batch, Fill fill) {
+  try {
+    fill();
+  } catch (const Error&) {
+    if (batch.rows() == 0) throw;
+  } catch (const IoError&) {
+    if (batch.rows() == 0) throw;
+  }
+}
+
 // What one file adds to one table.
 struct Piece {
   std::optional<EntryDecoder> decoder;
@@ -102,21 +126,13 @@ std::vector<EntryBatch> ReadMultiTableFiles(const std::vector<MultiTableFile>& f
     for (const TablePart& part : files[i].parts) {
       for (std::uint64_t entry = 0; entry < part.entries; ++entry) {
         const auto record = reader->Peek();
-        if (!record) {
-          throw Error(ErrorKind::kTable,
-                      "entries: got " + std::to_string(want + entry) + ", want " +
-                          std::to_string(part.entries - entry) + " more by the meta file",
-                      path, static_cast<std::int64_t>(reader->offset()));
-        }
+        if (!record) FailTooFew(*reader, path, want + entry, part.entries - entry);
         pieces[i][part.table].Add(*record, path, reader->offset());
         reader->Skip();
       }
       want += part.entries;
     }
-    if (reader->Peek()) {
-      throw Error(ErrorKind::kTable, "entries: got more than the " + std::to_string(want) + " of the meta file", path,
-                  static_cast<std::int64_t>(reader->offset()));
-    }
+    if (reader->Peek()) FailTooMany(*reader, path, want);
   });
   std::vector<std::string> paths;
   for (const MultiTableFile& file : files) paths.push_back(file.path);
@@ -157,15 +173,49 @@ EntryBatch TableIterator::Next(std::size_t max_rows) {
       reader_->Skip();
     }
   };
-  try {
-    fill();
-  } catch (const Error&) {
-    // The next call meets it again.
-    if (batch.rows() == 0) throw;
-  } catch (const IoError&) {
-    if (batch.rows() == 0) throw;
-  }
+  FillOrThrow(batch, fill);
   return batch;
+}
+
+MultiTableIterator::MultiTableIterator(std::vector<MultiTableFile> files, std::size_t tables, OpenRecords open)
+    : files_(std::move(files)), open_(std::move(open)), decoders_(tables) {}
+
+MultiTableIterator::Chunk MultiTableIterator::Next(std::size_t max_rows) {
+  Chunk chunk;
+  FillOrThrow(chunk.batch, [&] { Fill(chunk, max_rows); });
+  return chunk;
+}
+
+void MultiTableIterator::Fill(Chunk& chunk, std::size_t max_rows) {
+  while (chunk.batch.rows() < max_rows) {
+    if (!reader_) {
+      if (next_file_ == files_.size()) return;
+      reader_ = open_(files_[next_file_++].path);
+      part_ = 0;
+      taken_ = before_ = 0;
+    }
+    const auto& [path, parts] = files_[next_file_ - 1];
+    if (part_ == parts.size()) {
+      if (reader_->Peek()) FailTooMany(*reader_, path, before_);
+      reader_.reset();
+      continue;
+    }
+    const TablePart& part = parts[part_];
+    if (taken_ == part.entries) {
+      if (chunk.batch.rows() > 0) return;
+      before_ += std::exchange(taken_, 0);
+      ++part_;
+      continue;
+    }
+    const auto record = reader_->Peek();
+    if (!record) FailTooFew(*reader_, path, before_ + taken_, part.entries - taken_);
+    std::optional<EntryDecoder>& decoder = decoders_[part.table];
+    if (!decoder) decoder.emplace(MakeDecoder(*record, path, reader_->offset()));
+    if (chunk.batch.capacity() == 0) chunk = {part.table, EntryBatch(decoder->layout())};
+    AppendEntry(*decoder, *record, path, reader_->offset(), chunk.batch);
+    reader_->Skip();
+    ++taken_;
+  }
 }
 
 }  // namespace mexport

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,13 +31,14 @@ struct TableExpiry {
 // The rows to write, in the order of their ids as unsigned numbers; without those that have expired where `expiry` is
 // given. Throws Error(kInvalidArgument) for an id that comes twice.
 std::vector<std::uint64_t> OrderRows(std::span<const std::int64_t> ids, const std::int64_t* timestamps,
-                                     const TableExpiry* expiry);
+                                     const TableExpiry* expiry, std::size_t threads);
 
 // A table and the rows of it that are to be written.
 struct TableToWrite {
   EntryEncoder encoder;
   EntrySource source;
   std::span<const std::uint64_t> rows;
+  std::optional<std::size_t> entry_size;  // where all entries have one
 };
 
 // rows[begin, end) of a table.
@@ -60,6 +62,10 @@ void WriteTableFiles(const std::vector<std::string>& paths, const TableToWrite& 
 
 // Opens a file for writing, with the compression that it needs. May be called on any thread.
 using OpenWriter = std::function<std::shared_ptr<RecordWriter>(const std::string& path)>;
+
+// The same in snappy files, for several tables one behind the other in each file.
+void WriteSnappyTableFiles(const std::vector<std::string>& paths, const std::vector<TableToWrite>& tables,
+                           std::size_t threads);
 
 // The same by way of `open`, for several tables one behind the other in each file; a thread a file.
 void WriteTableStreams(const std::vector<std::string>& paths, const std::vector<TableToWrite>& tables,

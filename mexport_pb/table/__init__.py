@@ -38,7 +38,7 @@ from mexport_pb.table.embedding_table import EmbeddingTable
 from mexport_pb.table.files import iter_table, read_table, write_table
 from mexport_pb.table.info import Segment, Shard, TableInfo, iter_entries, table_infos
 from mexport_pb.table.locate import TableFiles, find_tables
-from mexport_pb.table.multi import read_multi_table, write_multi_table
+from mexport_pb.table.multi import iter_multi_table, read_multi_table, write_multi_table
 from mexport_pb.table.multi_table import MultiTable
 from mexport_pb.table.sorting import OnConflict
 from mexport_pb.table.tools import convert_table, merge_tables, partition_table, split_table
@@ -82,6 +82,7 @@ __all__ = [
     "entry_config",
     "find_tables",
     "iter_entries",
+    "iter_multi_table",
     "iter_table",
     "merge_tables",
     "partition_table",

@@ -23,7 +23,7 @@ def read_table(basename: PathLike, *, compression: str | None = None, threads: i
     Args:
         basename: What the names of the files have in front of ``-00000-of-00004``.
         compression: What the files were written with; a dump of one table is not compressed.
-        threads: No more than this; as many as there are processors when None. Compressed files have one.
+        threads: No more than this; as many as there are processors when None. Zlib and gzip files have one.
 
     Returns:
         The entries in the order of the files.
@@ -90,7 +90,7 @@ def write_table(
         compression: None or ``""``, ``"zlib"``, ``"gzip"`` or ``"snappy"``. Monolith reads uncompressed dumps only.
         expire: A SlotExpireTimeConfig: entries with ``max_update_time - timestamp >= days * 86400`` are left out.
         max_update_time: In seconds; the newest timestamp of the dump when None.
-        threads: No more than this; as many as there are processors when None. Compressed files have one.
+        threads: No more than this; as many as there are processors when None. Zlib and gzip files have one.
 
     Returns:
         The number of entries written.
@@ -102,22 +102,24 @@ def write_table(
     shards = check_shard_count(num_shards, len(dump))
     columns = to_columns(dump)
     workers = thread_count(threads)
-    written = plan(columns, dump, expire, max_update_time)
+    written = plan(columns, dump, expire, max_update_time, workers)
     with ShardStaging([os.fspath(basename)], shards) as staging:
         _core.write_table_files([os.fsencode(path) for path in staging.temporary[0]], [columns], compression, workers)
         staging.commit()
     return written
 
 
-def plan(columns: _core.TableColumns, dump: TableDump, expire: Message | None, max_update_time: int | None) -> int:
+def plan(
+    columns: _core.TableColumns, dump: TableDump, expire: Message | None, max_update_time: int | None, threads: int
+) -> int:
     """Choose and order the rows to be written; return how many there are."""
     if expire is None:
-        return columns.plan(None, 0)
+        return columns.plan(None, 0, threads)
     from mexport_pb.table.expiry import expire_days
 
     if max_update_time is None:
         max_update_time = int(dump.timestamps.max()) if len(dump) else 0
-    return columns.plan(expire_days(expire), max_update_time)
+    return columns.plan(expire_days(expire), max_update_time, threads)
 
 
 def thread_count(threads: int | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
@@ -13,23 +13,22 @@ from mexport_pb._proto.hash_table_pb2 import MultiHashTableMetadata
 from mexport_pb.errors import InvalidArgumentError, TableError
 from mexport_pb.record import RecordReader, RecordWriter
 from mexport_pb.table.dump import TableDump, from_columns, to_columns
-from mexport_pb.table.files import plan
+from mexport_pb.table.files import plan, thread_count
 from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, find_shards
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-__all__ = ["read_multi_table", "write_multi_table"]
-
-_COMPRESSION = "snappy"
+__all__ = ["iter_multi_table", "read_multi_table", "write_multi_table"]
 
 
-def read_multi_table(basename: PathLike) -> dict[str, TableDump]:
+def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[str, TableDump]:
     """Read a dump of several tables whole, every checksum checked.
 
     Args:
         basename: What the names of the files have in front of ``-00000-of-00004``; the others are
             ``<basename>.meta-00000-of-00004``.
+        threads: No more than this; as many as there are processors when None.
 
     Returns:
         The entries of each table in the order of the files; the tables in the order in which the files name them. A
@@ -41,6 +40,43 @@ def read_multi_table(basename: PathLike) -> dict[str, TableDump]:
         RecordError: A file's framing or compression is damaged.
         OSError: A file cannot be read.
     """
+    names, files = _plan_reading(basename)
+    columns = _core.read_multi_table_files(files, len(names), thread_count(threads))
+    return {name: from_columns(of_table) for name, of_table in zip(names, columns, strict=True)}
+
+
+def iter_multi_table(basename: PathLike, *, rows_per_chunk: int = 1 << 16) -> Iterator[tuple[str, TableDump]]:
+    """Yield the entries of a dump in pieces, with the name of their table.
+
+    They come in the order of the files, in each of which the tables follow one another: a table comes again for every
+    file, and one without entries does not come at all. Memory is that of one piece. Damage is raised once the entries
+    before it are out.
+
+    Args:
+        basename: As for :func:`read_multi_table`.
+        rows_per_chunk: The entries of each piece; the last one of a table in a file may have fewer.
+
+    Raises:
+        InvalidArgumentError: ``rows_per_chunk`` is less than 1.
+        TableError, RecordError, OSError: as for :func:`read_multi_table`.
+    """
+    if rows_per_chunk < 1:
+        raise InvalidArgumentError(f"rows_per_chunk: got {rows_per_chunk}, want at least 1")
+    names, files = _plan_reading(basename)
+    return _chunks(names, _core.MultiTableIterator(files, len(names)), rows_per_chunk)
+
+
+def _chunks(names: list[str], reader: _core.MultiTableIterator, rows: int) -> Iterator[tuple[str, TableDump]]:
+    while True:
+        table, columns = reader.next(rows)
+        chunk = from_columns(columns)
+        if len(chunk) == 0:
+            return
+        yield names[table], chunk
+
+
+def _plan_reading(basename: PathLike) -> tuple[list[str], list[tuple[bytes, list[tuple[int, int]]]]]:
+    """Return the tables' names, and for each file its path and (table, entries) of its parts."""
     paths = find_shards(basename)
     metas = find_shards(_meta(basename))
     if len(metas) != len(paths):
@@ -50,8 +86,7 @@ def read_multi_table(basename: PathLike) -> dict[str, TableDump]:
     for path, meta in zip(paths, metas, strict=True):
         parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in read_meta(meta)]
         files.append((os.fsencode(path), parts))
-    columns = _core.read_multi_table_files(files, len(tables), _COMPRESSION)
-    return {name: from_columns(columns[i]) for name, i in tables.items()}
+    return list(tables), files
 
 
 def write_multi_table(
@@ -61,6 +96,7 @@ def write_multi_table(
     *,
     expire: Message | None = None,
     max_update_time: int | None = None,
+    threads: int | None = None,
 ) -> dict[str, int]:
     """Write a dump of several tables, in place of one that may be there; see :func:`mexport_pb.write_table`.
 
@@ -70,6 +106,7 @@ def write_multi_table(
         num_shards: The number of files; None as for :func:`mexport_pb.write_table`, by the entries of all tables.
         expire: A SlotExpireTimeConfig for all tables.
         max_update_time: In seconds; None is the newest timestamp of each table.
+        threads: As for :func:`read_multi_table`.
 
     Returns:
         The number of entries written of each table.
@@ -84,12 +121,14 @@ def write_multi_table(
             raise InvalidArgumentError(f"table name: got {name!r}, want text that UTF-8 can hold")
     shards = check_shard_count(num_shards, sum(len(dump) for dump in tables.values()))
     columns = [to_columns(tables[name]) for name in names]
+    workers = thread_count(threads)
     written = {
-        name: plan(column, tables[name], expire, max_update_time) for name, column in zip(names, columns, strict=True)
+        name: plan(column, tables[name], expire, max_update_time, workers)
+        for name, column in zip(names, columns, strict=True)
     }
     with ShardStaging([os.fspath(basename), _meta(basename)], shards) as staging:
         data, metas = staging.temporary
-        _core.write_table_files([os.fsencode(path) for path in data], columns, _COMPRESSION, 1)
+        _core.write_table_files([os.fsencode(path) for path in data], columns, "snappy", workers)
         for shard, path in enumerate(metas):
             with RecordWriter(path) as writer:
                 for name in names:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
+import textwrap
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ import mexport_pb as mx
 from mexport_pb import _core
 from mexport_pb._proto.hash_table_pb2 import SlotExpireTimeConfig
 from mexport_pb.record import RecordWriter, write_records
+from mexport_pb.table.dump import to_columns
 from mexport_pb.table.shards import auto_shard_count
 
 DAY = 86400
@@ -332,10 +338,159 @@ def test_core_reports_a_failed_write():
     columns = _core.TableColumns(
         np.arange(100_000), np.zeros((100_000, 4), np.float32), np.zeros(100_000, np.int64), []
     )
-    columns.plan(None, 0)
+    columns.plan(None, 0, 1)
     for compression in ("", "snappy"):
         with pytest.raises(OSError, match="/dev/full"):
             _core.write_table_files([b"/dev/full"], [columns], compression, 2)
+
+
+@pytest.mark.skipif("MEXPORT_SANITIZED" in os.environ, reason="a sanitizer needs files of its own")
+@pytest.mark.parametrize("multi", [False, True])
+def test_file_size_limit_leaves_the_old_dump(multi, tmp_path):
+    # A write that really fails, in the middle of a file.
+    code = """
+        import resource, sys
+        from pathlib import Path
+        import mexport_pb as mx
+        from tests.unit.test_table_files import files_of, make, random_ids
+        folder, multi = Path(sys.argv[1]), sys.argv[2] == "True"
+        def write(n):
+            dump = make(random_ids(n), dim=16)
+            if multi:
+                mx.write_multi_table(folder / "t", {"a": dump}, 2)
+            else:
+                mx.write_table(folder / "t", dump, 2)
+        write(10)
+        before = files_of(folder)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        try:
+            write(50_000)
+        except OSError as error:
+            assert "File too large" in str(error) and "-tmp-" in error.filename, error
+        else:
+            raise AssertionError("no error")
+        assert files_of(folder) == before
+    """
+    run = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path), str(multi)]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# --- order ---
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        # One slot and an outlier; few slots of dense ids; exponents; all digits alike but the lowest.
+        [*range(1 << 20, (1 << 20) + 50_000), -1],
+        [(slot << 48) + i for slot in (0, 5, 1 << 14) for i in range(20_000)],
+        [sign + (1 << bit) + low for bit in range(8, 62) for low in range(200) for sign in (0, -(2**63))],
+        range(-30_000, 30_000),
+        [7 << 20 | i << 40 for i in range(40_000)],
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rows_of_any_distribution_are_sorted(ids, threads, tmp_path):
+    ids = np.random.default_rng(5).permutation(np.array(list(ids), np.int64))
+    mx.write_table(tmp_path / "t", make(ids, dim=1), 1, threads=threads)
+    got = mx.read_table(tmp_path / "t")
+    assert_same(got, make(ids, dim=1))
+    dump = make(np.append(ids, ids[len(ids) // 2]), dim=1)
+    with pytest.raises(mx.InvalidArgumentError, match=f"ids: got {ids[len(ids) // 2]} twice"):
+        mx.write_table(tmp_path / "t", dump, 1, threads=threads)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_sorted_ids_that_come_twice_where_parts_meet(threads, tmp_path):
+    ids = np.arange(1 << 17)
+    ids[1 << 16] -= 1
+    with pytest.raises(mx.InvalidArgumentError, match="ids: got 65535 twice"):
+        mx.write_table(tmp_path / "t", make(ids, dim=1), 1, threads=threads)
+
+
+# --- arrays, threads, memory ---
+
+
+def test_other_python_threads_run_meanwhile(tmp_path):
+    dump = make(np.random.default_rng(0).permutation(300_000), dim=8)
+    tables = {"a": dump}
+
+    def ticks_while(work):
+        """How often another thread got its turn in the longest time between two of them that `work` could fill."""
+        stop, times = threading.Event(), []
+
+        def tick():
+            while not stop.is_set():
+                times.append(time.perf_counter())
+                time.sleep(0.0005)
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        try:
+            start = time.perf_counter()
+            for _ in range(3):
+                work()
+            end = time.perf_counter()
+        finally:
+            stop.set()
+            thread.join()
+        return sum(start < t < end for t in times), end - start
+
+    for work in (
+        lambda: mx.write_table(tmp_path / "t", dump, 1, threads=1),
+        lambda: mx.read_table(tmp_path / "t", threads=1),
+        lambda: list(mx.iter_table(tmp_path / "t", rows_per_chunk=300_000)),
+        lambda: mx.write_multi_table(tmp_path / "m", tables, 1, threads=1),
+        lambda: mx.read_multi_table(tmp_path / "m", threads=1),
+        lambda: list(mx.iter_multi_table(tmp_path / "m", rows_per_chunk=300_000)),
+    ):
+        ticks, seconds = ticks_while(work)
+        # With the GIL held there would be a turn or two at the border of each call.
+        assert ticks > max(12, seconds * 50)
+
+
+def test_arrays_are_borrowed_for_writing_and_given_for_reading(tmp_path):
+    dump = make(range(1000))
+    columns = to_columns(dump)
+    dump.values[3] = 9  # seen by the writer: it has no copy
+    columns.plan(None, 0, 1)
+    _core.write_table_files([os.fsencode(tmp_path / "t-00000-of-00001")], [columns], None, 1)
+    got = mx.read_table(tmp_path / "t")
+    assert got.values[3].tolist() == [9, 9, 9]
+    for array in (got.ids, got.values, got.timestamps, got.opt[0].columns["norm"]):
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert not array.flags.owndata  # the core's memory, which the array keeps
+
+
+@pytest.mark.skipif("MEXPORT_SANITIZED" in os.environ, reason="a sanitizer has its own memory")
+@pytest.mark.parametrize("multi", [False, True])
+def test_memory_of_pieces_is_flat(multi, tmp_path):
+    dump = make(random_ids(400_000), dim=48)
+    size = dump.values.nbytes * 2
+    if multi:
+        mx.write_multi_table(tmp_path / "t", {"a": dump}, 2)
+    else:
+        mx.write_table(tmp_path / "t", dump, 2)
+    code = """
+        import sys
+        import mexport_pb as mx
+        from tests.support.memory import peak_rss
+        multi = sys.argv[2] == "True"
+        rows, before = 0, 0
+        for chunk in mx.iter_multi_table(sys.argv[1]) if multi else mx.iter_table(sys.argv[1]):
+            rows += len(chunk[1] if multi else chunk)
+            before = before or peak_rss()  # with the first piece
+        print(rows, peak_rss() - before)
+    """
+    run = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "t"), str(multi)]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    rows, growth = map(int, done.stdout.split())
+    assert rows == len(dump)
+    # Two pieces may live at once: the one that the loop still holds, and the next. All of it would be six.
+    piece = size * (1 << 16) // len(dump)
+    assert growth < 2 * piece < size / 2
 
 
 # --- arguments ---

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from cramjam import snappy as cramjam_snappy
 
 import mexport_pb as mx
 from mexport_pb._proto.hash_table_pb2 import MultiHashTableMetadata, SlotExpireTimeConfig
@@ -125,3 +127,148 @@ def test_damaged_block(tmp_path):
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(mx.RecordError, match="m-00000-of-00001"):
         mx.read_multi_table(tmp_path / "m")
+
+
+# --- many blocks, many threads ---
+
+
+def big_tables():
+    # Shards of many blocks each, several tables in one block; entries of two sizes, so that nothing is where it seems.
+    tables = {"wide": make(random_ids(12_000), dim=16), "none": make([]), "narrow": make(random_ids(9_000, 1), dim=1)}
+    tables["wide"].timestamps[::3] = 7
+    tables["wide"].values[:] = np.random.default_rng(0).standard_normal(tables["wide"].values.shape)
+    return tables
+
+
+@pytest.mark.parametrize("shards", [1, 5])
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_threads_read_the_same(shards, threads, tmp_path):
+    tables = big_tables()
+    mx.write_multi_table(tmp_path / "m", tables, shards, threads=threads)
+    mx.write_multi_table(tmp_path / "one" / "m", tables, shards, threads=1)
+    one = files_of(tmp_path / "one")
+    assert {name: (tmp_path / name).read_bytes() for name in one} == one
+    assert all((tmp_path / f"m-{i:05d}-of-{shards:05d}").stat().st_size > 5 << 16 for i in range(shards))
+    got = mx.read_multi_table(tmp_path / "m", threads=threads)
+    for name in ("wide", "narrow"):
+        assert_same(got[name], tables[name])
+    assert len(got["none"]) == 0
+
+
+def test_blocks_are_those_of_the_record_writer(tmp_path):
+    tables = big_tables()
+    mx.write_multi_table(tmp_path / "m", tables, 1)
+    with RecordReader(tmp_path / "m-00000-of-00001", "snappy") as reader:
+        write_records(tmp_path / "r", reader, compression="snappy")
+    assert (tmp_path / "m-00000-of-00001").read_bytes() == (tmp_path / "r").read_bytes()
+
+
+@pytest.mark.parametrize("dim", [13_000, 52_000, 60_000])
+def test_entries_of_many_blocks(dim, tmp_path):
+    # An entry of 52,000 floats is just smaller than a block, one of 60,000 has more than one.
+    tables = {"a": make(range(5), dim=dim, opt=False), "b": make(range(3), dim=1)}
+    mx.write_multi_table(tmp_path / "m", tables, 1, threads=2)
+    got = mx.read_multi_table(tmp_path / "m", threads=2)
+    for name, dump in tables.items():
+        assert_same(got[name], dump)
+    with RecordReader(tmp_path / "m-00000-of-00001", "snappy") as reader:
+        write_records(tmp_path / "r", reader, compression="snappy")
+    assert (tmp_path / "m-00000-of-00001").read_bytes() == (tmp_path / "r").read_bytes()
+
+
+def plain_of(path):
+    data, plain = path.read_bytes(), b""
+    while data:
+        size = int.from_bytes(data[:4])
+        plain, data = plain + cramjam_snappy.decompress_raw(data[4 : 4 + size]).read(), data[4 + size :]
+    return plain
+
+
+def store_blocks(path, plain, size=1 << 18):
+    blocks = [cramjam_snappy.compress_raw(plain[i : i + size]).read() for i in range(0, len(plain), size)]
+    path.write_bytes(b"".join(len(block).to_bytes(4) + block for block in blocks))
+
+
+def test_blocks_that_others_cut(tmp_path):
+    tables = big_tables()
+    mx.write_multi_table(tmp_path / "m", tables, 1)
+    path = tmp_path / "m-00000-of-00001"
+    plain = plain_of(path)
+    for size in (777, 5000, 100_001, 1 << 18, 1 << 20):
+        store_blocks(path, plain, size)
+        got = mx.read_multi_table(tmp_path / "m", threads=2)
+        for name in ("wide", "narrow"):
+            assert_same(got[name], tables[name])
+
+
+@pytest.mark.parametrize(
+    ("at", "error"), [(0, mx.RecordLengthCrcError), (20, mx.RecordDataCrcError), (-1, mx.RecordDataCrcError)]
+)
+def test_damage_in_the_middle_has_its_place(at, error, tmp_path):
+    mx.write_multi_table(tmp_path / "m", {"a": make(random_ids(20_000), dim=9)}, 1)
+    path = tmp_path / "m-00000-of-00001"
+    plain = bytearray(plain_of(path))
+    frame = 16 + int.from_bytes(plain[:8], "little")
+    plain[12_345 * frame + at % frame] ^= 1
+    store_blocks(path, plain)
+    for threads in (1, 2):
+        with pytest.raises(error) as caught:
+            mx.read_multi_table(tmp_path / "m", threads=threads)
+        assert (caught.value.path, caught.value.offset) == (str(path), 12_345 * frame)
+    with pytest.raises(error) as caught:
+        for _ in mx.iter_multi_table(tmp_path / "m", rows_per_chunk=1000):
+            pass
+    assert caught.value.offset == 12_345 * frame
+
+
+def test_layouts_of_two_files_must_agree(tmp_path):
+    for i in range(2):
+        mx.write_multi_table(tmp_path / "m", {"a": make(random_ids(5000, i), dim=4 + i)}, 1)
+        (tmp_path / "m-00000-of-00001").rename(tmp_path / f"t-{i:05d}-of-00002")
+        (tmp_path / "m.meta-00000-of-00001").rename(tmp_path / f"t.meta-{i:05d}-of-00002")
+    with pytest.raises(mx.TableError, match=r"t-00001-of-00002: offset 0: the layout of the entries is not that of"):
+        mx.read_multi_table(tmp_path / "t", threads=2)
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 300])
+def test_every_kind_of_truncation(size, tmp_path):
+    mx.write_multi_table(tmp_path / "m", big_tables(), 1)
+    path = tmp_path / "m-00000-of-00001"
+    path.write_bytes(path.read_bytes()[:-size])
+    with pytest.raises(mx.RecordTruncatedError, match="m-00000-of-00001"):
+        mx.read_multi_table(tmp_path / "m", threads=2)
+
+
+# --- in pieces ---
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_pieces(shards, tmp_path):
+    tables = big_tables()
+    mx.write_multi_table(tmp_path / "m", tables, shards)
+    parts = {name: [] for name in tables}
+    for name, chunk in mx.iter_multi_table(tmp_path / "m", rows_per_chunk=1000):
+        assert 0 < len(chunk) <= 1000
+        parts[name].append(chunk)
+    assert parts.pop("none") == []
+    for name, chunks in parts.items():
+        order = np.argsort(tables[name].ids.view(np.uint64))
+        np.testing.assert_array_equal(np.concatenate([c.ids for c in chunks]), tables[name].ids[order])
+        np.testing.assert_array_equal(np.concatenate([c.values for c in chunks]), tables[name].values[order])
+        # Full, but for the end of a shard.
+        assert sum(len(chunk) < 1000 for chunk in chunks) <= shards
+
+
+@pytest.mark.parametrize(("entries", "message"), [(2, "got more than the 2"), (4, "got 3, want 1 more")])
+def test_pieces_that_the_meta_file_does_not_count(entries, message, tmp_path):
+    mx.write_multi_table(tmp_path / "m", {"a": make([1, 2, 3])}, 1)
+    write_meta(tmp_path / "m.meta-00000-of-00001", [("a", entries)])
+    with pytest.raises(mx.TableError, match=message):
+        list(mx.iter_multi_table(tmp_path / "m"))
+
+
+def test_pieces_without_rows(tmp_path):
+    mx.write_multi_table(tmp_path / "m", {"a": make([])}, 1)
+    assert list(mx.iter_multi_table(tmp_path / "m")) == []
+    with pytest.raises(mx.InvalidArgumentError, match="rows_per_chunk: got 0, want at least 1"):
+        mx.iter_multi_table(tmp_path / "m", rows_per_chunk=0)
