@@ -70,7 +70,7 @@ Failure FailureOf(Work work) {
 TEST(TableFiles, RoundTripByFilesStreamsAndPieces) {
   const TempDir dir;
   // More rows than one thread takes at a time; records of one size, and of many.
-  for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{5}, std::size_t{150'000}}) {
+  for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{5}, std::size_t{70'000}}) {
     for (const bool one_size : {true, false}) {
       const EntryBatch batch = Table(n, one_size, EntryLayout({{1, Kind::kAdagrad}}));
       const std::vector<std::string> want = ColumnsOf(batch);
