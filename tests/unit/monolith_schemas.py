@@ -5,6 +5,23 @@ A line is ``message: number name type[default]; …`` with ``*`` before the type
 ``oneof|`` before the type of a member of the oneof so called.
 """
 
+# The files of proto/ that hold them.
+MODULES = (
+    "agent_service",
+    "ckpt_info",
+    "hash_table",
+    "hash_table_collections",
+    "hash_table_compressor",
+    "hash_table_initializer",
+    "hash_table_optimizer",
+    "instance",
+    "line_id",
+    "monolith_checkpoint",
+    "monolith_example",
+    "parameter_sync",
+    "serving_state",
+)
+
 HASH_TABLE = """
 EntryDump: 1 id sfixed64; 2 num *float; 3 opt OptimizerDump; 4 last_update_ts_sec int64
 EntryConfig: 1 segments *EntryConfig.Segment; 2 entry_type EntryConfig.EntryType[1]

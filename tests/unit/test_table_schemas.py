@@ -9,23 +9,8 @@ import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
-from tests.unit.monolith_schemas import ENUMS, PACKAGES, PROTO3_MODULES
+from tests.unit.monolith_schemas import ENUMS, MODULES, PACKAGES, PROTO3_MODULES
 
-MODULES = (
-    "agent_service",
-    "ckpt_info",
-    "hash_table",
-    "hash_table_collections",
-    "hash_table_compressor",
-    "hash_table_initializer",
-    "hash_table_optimizer",
-    "instance",
-    "line_id",
-    "monolith_checkpoint",
-    "monolith_example",
-    "parameter_sync",
-    "serving_state",
-)
 FILES = {name: importlib.import_module(f"mexport_pb._proto.{name}_pb2").DESCRIPTOR for name in MODULES}
 TYPE_NAMES = {
     number: name.removeprefix("TYPE_").lower()
