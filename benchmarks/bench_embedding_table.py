@@ -150,7 +150,7 @@ def work_training(sizes: Sizes) -> dict[str, float]:
     result["optimize"] = sizes.embedding_lookups / seconds(lambda: [optimize(batch) for batch in steps])
     kept = []
     result["save"] = n / seconds(lambda: kept.append(table.save()))
-    del table
+    table.clear()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "table"
         result["write"] = n / seconds(lambda: mx.write_table(path, kept.pop(), num_shards=4))
