@@ -196,16 +196,6 @@ py::tuple Save(const EmbeddingTable& table, const std::optional<py::object>& ids
   return ToColumns(std::move(batch));
 }
 
-py::tuple SavePart(const EmbeddingTable& table, std::uint64_t part, std::uint64_t n, std::uint64_t position,
-                   std::size_t limit) {
-  EntryBatch batch;
-  {
-    const py::gil_scoped_release release;
-    batch = table.SavePart(part, n, &position, limit);
-  }
-  return py::make_tuple(ToColumns(std::move(batch)), position);
-}
-
 py::array_t<std::int64_t> Ids(const EmbeddingTable& table) {
   auto ids = std::make_unique<std::vector<std::uint64_t>>();
   {
@@ -313,7 +303,6 @@ void RegisterEmbeddingTable(py::module_& module) {
       .def("clear", &EmbeddingTable::Clear, Guard())
       .def("ids", &Ids)
       .def("save", &Save, py::arg("ids"))
-      .def("save_part", &SavePart, py::arg("part"), py::arg("n"), py::arg("position"), py::arg("limit"))
       .def("restore", &Restore, py::arg("ids"), py::arg("values"), py::arg("timestamps"), py::arg("states"),
            py::arg("clear"))
       .def("swap", &EmbeddingTable::Swap, py::arg("other"), Guard());

@@ -307,6 +307,14 @@ void EmbeddingTable::Restore(const EntrySource& source, std::size_t n, bool clea
   RaiseTime(latest);
 }
 
+std::unique_ptr<EmbeddingTable> EmbeddingTable::EmptyLike(std::uint64_t capacity) const {
+  auto table = std::make_unique<EmbeddingTable>(config_bytes_);
+  if (capacity > config_.initial_capacity) {
+    table->rows_ = std::make_shared<RowTable>(format_.row_bytes(), capacity);
+  }
+  return table;
+}
+
 void EmbeddingTable::Swap(EmbeddingTable& other) {
   if (&other == this) return;
   if (other.config_bytes_ != config_bytes_) {
