@@ -174,3 +174,15 @@ class MultiTable:
     @property
     def tables(self) -> list[tuple[bytes, EmbeddingTable]]: ...
     def save(self) -> list[_EntryColumns]: ...
+    def restore(
+        self,
+        dumps: list[
+            tuple[
+                int,
+                _IdArray,
+                npt.NDArray[np.float32],
+                npt.NDArray[np.int64],
+                Sequence[npt.NDArray[np.float32] | npt.NDArray[np.int64]],
+            ]
+        ],
+    ) -> None: ...

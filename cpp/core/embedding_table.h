@@ -103,6 +103,8 @@ class EmbeddingTable {
   // each of format().layout().columns(); a serving table encodes the values, ignores the rest and sets times to 0.
   // With `clear` the others go, in the moment in which the new ones are all there.
   void Restore(const EntrySource& source, std::size_t n, bool clear);
+  // Throws what Restore() would, and changes nothing: for those who restore several tables or none.
+  void CheckRestore(const EntrySource& source, std::size_t n) const;
   // An empty table of the same config, with room for so many ids if that is more than the config says.
   std::unique_ptr<EmbeddingTable> EmptyLike(std::uint64_t capacity = 0) const;
   // Takes over all entries of a table of the same config, which is left with this one's.
@@ -112,7 +114,7 @@ class EmbeddingTable {
   // The rows of the moment: they stay alive while the result does.
   std::shared_ptr<RowTable> Rows() const;
   std::shared_ptr<RowTable> ExchangeRows(std::shared_ptr<RowTable> rows);
-  std::uint32_t Seconds(std::int64_t time) const;
+  static std::uint32_t Seconds(std::int64_t time);
   void RaiseTime(std::int64_t time);
   void WantTraining(const char* what) const;
   void OptimizeEach(std::span<const std::uint64_t> ids, const float* gradients, const Training& training,

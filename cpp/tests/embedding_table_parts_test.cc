@@ -152,7 +152,7 @@ TEST(EmbeddingTable, PartsAreTheWholeTable) {
       for (const std::size_t limit : {std::size_t{1}, std::size_t{64}, std::size_t{100'000}}) {
         if (limit == 1 && n > 5000) continue;
         const auto got = SaveInParts(*table, parts, limit);
-        ASSERT_TRUE(std::equal(got.begin(), got.end(), Range(0, n).begin(), Range(0, n).end()))
+        ASSERT_EQ(Ids(got.begin(), got.end()), Range(0, n))
             << n << " ids, " << parts << " parts, limit " << limit << ": got " << got.size();
       }
     }
