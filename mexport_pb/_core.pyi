@@ -176,7 +176,7 @@ class MultiTable:
     def save(self) -> list[_EntryColumns]: ...
     def restore(
         self,
-        dumps: list[
+        dumps: Sequence[
             tuple[
                 int,
                 _IdArray,
