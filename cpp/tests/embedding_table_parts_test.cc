@@ -1,9 +1,9 @@
 // What training adds to a table beyond single values: sums of gradients, ids that are not admitted, saving in parts.
 #include <algorithm>
-#include <atomic>
 #include <map>
 #include <numeric>
 #include <set>
+#include <stop_token>
 #include <thread>
 
 #include "core/distinct_ids.h"
@@ -205,10 +205,9 @@ TEST(EmbeddingTable, AnEntryIsSavedOnceWhileTheTableGrows) {
   const auto table = Make();
   const Ids kept = Range(0, 2000);
   table->Assign(kept, Rows(kept).data(), 7);
-  std::atomic<bool> done{false};
-  std::jthread writer([&] {
+  const std::jthread writer([&](const std::stop_token& stop) {
     // Other ids come between them; what was there is written again.
-    for (std::uint64_t round = 0; !done.load(); ++round) {
+    for (std::uint64_t round = 0; !stop.stop_requested(); ++round) {
       const Ids others = Range(1'000'000 + round % 60 * 1000, 1000);
       table->Assign(others, Rows(others).data(), 7);
       table->Assign(kept, Rows(kept).data(), 7);
@@ -221,7 +220,6 @@ TEST(EmbeddingTable, AnEntryIsSavedOnceWhileTheTableGrows) {
       for (const std::uint64_t id : got) ASSERT_EQ(got.count(id), 1u) << id;
     }
   }
-  done = true;
 }
 
 }  // namespace
