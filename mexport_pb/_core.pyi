@@ -156,6 +156,7 @@ class EmbeddingTable:
         learning_rates: Sequence[float],
         update_time: int,
         global_step: int,
+        sum_gradients: bool,
     ) -> None: ...
     def reinitialize(self, ids: _IdArray) -> npt.NDArray[np.int32]: ...
     def evict(self, time: int | None) -> int: ...
@@ -177,3 +178,15 @@ class MultiTable:
     @property
     def tables(self) -> list[tuple[bytes, EmbeddingTable]]: ...
     def save(self) -> list[_EntryColumns]: ...
+    def restore(
+        self,
+        dumps: Sequence[
+            tuple[
+                int,
+                _IdArray,
+                npt.NDArray[np.float32],
+                npt.NDArray[np.int64],
+                Sequence[npt.NDArray[np.float32] | npt.NDArray[np.int64]],
+            ]
+        ],
+    ) -> None: ...

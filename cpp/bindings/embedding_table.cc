@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -121,17 +122,22 @@ void AssignWith(EmbeddingTable& table, const py::object& ids, const py::object& 
   const std::span<const std::uint64_t> view = IdsOf(id_array);
   const float* const from = FloatsOf("values", value_array, view.size(), table.dim());
   const py::gil_scoped_release release;
-  (table.*method)(view, from, update_time);
+  (table.*method)(view, from, update_time, Admit());
 }
 
 void Optimize(EmbeddingTable& table, const py::object& ids, const py::object& gradients,
-              const std::vector<float>& learning_rates, std::int64_t update_time, std::int64_t global_step) {
+              const std::vector<float>& learning_rates, std::int64_t update_time, std::int64_t global_step,
+              bool sum_gradients) {
   const py::array id_array = ArrayOf("ids", ids);
   const py::array gradient_array = ArrayOf("gradients", gradients);
   const std::span<const std::uint64_t> view = IdsOf(id_array);
   const float* const from = FloatsOf("gradients", gradient_array, view.size(), table.dim());
   const py::gil_scoped_release release;
-  table.Optimize(view, from, learning_rates, update_time, global_step);
+  table.Optimize(view, from,
+                 {.learning_rates = learning_rates,
+                  .update_time = update_time,
+                  .global_step = global_step,
+                  .sum_gradients = sum_gradients});
 }
 
 py::array_t<std::int32_t> Reinitialize(EmbeddingTable& table, const py::object& ids) {
@@ -203,15 +209,24 @@ py::array_t<std::int64_t> Ids(const EmbeddingTable& table) {
   return py::array_t<std::int64_t>(size, data, owner);
 }
 
-void Restore(EmbeddingTable& table, const py::object& ids, const py::object& values, const py::object& timestamps,
-             const std::vector<py::object>& states, bool clear) {
+// The columns of a dump for one table; holds the arrays.
+struct Columns {
+  std::vector<py::array> arrays;
+  EntrySource source;
+  std::size_t n;
+};
+
+Columns ColumnsOf(const EmbeddingTable& table, const py::object& ids, const py::object& values,
+                  const py::object& timestamps, const std::vector<py::object>& states) {
   const py::array id_array = ArrayOf("ids", ids);
   const py::array value_array = ArrayOf("values", values);
   const py::array time_array = ArrayOf("timestamps", timestamps);
   const std::span<const std::uint64_t> view = IdsOf(id_array);
   const std::size_t n = view.size();
   CheckSize<std::int64_t>("timestamps", "int64", time_array, {n});
-  EntrySource source;
+  Columns result;
+  result.n = n;
+  EntrySource& source = result.source;
   source.ids = reinterpret_cast<const std::int64_t*>(view.data());
   source.values = FloatsOf("values", value_array, n, table.dim());
   source.timestamps = static_cast<const std::int64_t*>(time_array.data());
@@ -230,8 +245,16 @@ void Restore(EmbeddingTable& table, const py::object& ids, const py::object& val
     source.states.push_back(arrays[i].data());
   }
   if (arrays.size() > columns.size() && table.format().training()) source.states.resize(arrays.size());
+  arrays.insert(arrays.end(), {id_array, value_array, time_array});
+  result.arrays = std::move(arrays);
+  return result;
+}
+
+void Restore(EmbeddingTable& table, const py::object& ids, const py::object& values, const py::object& timestamps,
+             const std::vector<py::object>& states, bool clear) {
+  const Columns columns = ColumnsOf(table, ids, values, timestamps, states);
   const py::gil_scoped_release release;
-  table.Restore(source, n, clear);
+  table.Restore(columns.source, columns.n, clear);
 }
 
 // By their names in OptimizerConfig, one for each segment; none for a serving table.
@@ -255,6 +278,20 @@ py::list SaveTables(const MultiTable& tables) {
   py::list result;
   for (EntryBatch& batch : batches) result.append(ToColumns(std::move(batch)));
   return result;
+}
+
+// The index of a table, ids, values, timestamps, states.
+using Dump = std::tuple<std::size_t, py::object, py::object, py::object, std::vector<py::object>>;
+
+void RestoreTables(const MultiTable& tables, const std::vector<Dump>& dumps) {
+  std::vector<std::pair<EmbeddingTable*, Columns>> all;
+  for (const auto& [index, ids, values, timestamps, states] : dumps) {
+    EmbeddingTable* const table = tables.tables().at(index).second.get();
+    all.emplace_back(table, ColumnsOf(*table, ids, values, timestamps, states));
+  }
+  const py::gil_scoped_release release;
+  for (const auto& [table, columns] : all) table->CheckRestore(columns.source, columns.n);
+  for (const auto& [table, columns] : all) table->Restore(columns.source, columns.n, false);
 }
 
 }  // namespace
@@ -292,7 +329,7 @@ void RegisterEmbeddingTable(py::module_& module) {
           },
           py::arg("ids"), py::arg("values"), py::arg("update_time"))
       .def("optimize", &Optimize, py::arg("ids"), py::arg("gradients"), py::arg("learning_rates"),
-           py::arg("update_time"), py::arg("global_step"))
+           py::arg("update_time"), py::arg("global_step"), py::arg("sum_gradients"))
       .def("reinitialize", &Reinitialize, py::arg("ids"))
       .def("evict", &EmbeddingTable::Evict, py::arg("time"), Guard())
       .def("clear", &EmbeddingTable::Clear, Guard())
@@ -313,7 +350,8 @@ void RegisterEmbeddingTable(py::module_& module) {
                                }
                                return list;
                              })
-      .def("save", &SaveTables);
+      .def("save", &SaveTables)
+      .def("restore", &RestoreTables, py::arg("dumps"));
 }
 
 }  // namespace mexport

@@ -43,7 +43,7 @@ std::shared_ptr<RowTable> EmbeddingTable::ExchangeRows(std::shared_ptr<RowTable>
   return rows;
 }
 
-std::uint32_t EmbeddingTable::Seconds(std::int64_t time) const {
+std::uint32_t EmbeddingTable::Seconds(std::int64_t time) {
   if (time < 0 || time > std::numeric_limits<std::uint32_t>::max()) {
     throw Error(ErrorKind::kInvalidArgument, "update time: got " + std::to_string(time) + ", want seconds in [0, " +
                                                  std::to_string(std::numeric_limits<std::uint32_t>::max()) + "]");
@@ -96,53 +96,74 @@ std::vector<std::string> EmbeddingTable::LookupEntry(std::span<const std::uint64
   return entries;
 }
 
-void EmbeddingTable::Assign(std::span<const std::uint64_t> ids, const float* values, std::int64_t update_time) {
+void EmbeddingTable::Assign(std::span<const std::uint64_t> ids, const float* values, std::int64_t update_time,
+                            const Admit& admit) {
   const std::uint32_t seconds = Seconds(update_time);
   RaiseTime(update_time);
   const std::size_t dim = format_.dim();
   Rows()->Update(ids, [&](std::size_t i, RowTable::Entry& entry) {
     const float* const from = values + i * dim;
     if (config_.skip_zero_embedding && IsZero(from, dim)) return RowTable::Action::kErase;
-    if (!entry.existed) format_.Initialize(entry.row);
+    if (!entry.existed) {
+      if (admit && !admit(ids[i], 1)) return RowTable::Action::kNothing;
+      format_.Initialize(entry.row);
+    }
     format_.Assign(entry.row, from);
     entry.timestamp = seconds;
     return RowTable::Action::kStore;
   });
 }
 
-void EmbeddingTable::AssignAdd(std::span<const std::uint64_t> ids, const float* values, std::int64_t update_time) {
+void EmbeddingTable::AssignAdd(std::span<const std::uint64_t> ids, const float* values, std::int64_t update_time,
+                               const Admit& admit) {
   const std::uint32_t seconds = Seconds(update_time);
   RaiseTime(update_time);
   const std::size_t dim = format_.dim();
   std::vector<float> scratch;
   Rows()->Update(ids, [&](std::size_t i, RowTable::Entry& entry) {
-    if (!entry.existed) format_.Initialize(entry.row);
+    if (!entry.existed) {
+      if (admit && !admit(ids[i], 1)) return RowTable::Action::kNothing;
+      format_.Initialize(entry.row);
+    }
     format_.AssignAdd(entry.row, values + i * dim, &scratch);
     entry.timestamp = seconds;
     return RowTable::Action::kStore;
   });
 }
 
-void EmbeddingTable::Optimize(std::span<const std::uint64_t> ids, const float* gradients,
-                              std::span<const float> learning_rates, std::int64_t update_time,
-                              std::int64_t global_step) {
+void EmbeddingTable::Optimize(std::span<const std::uint64_t> ids, const float* gradients, const Training& training) {
   WantTraining("optimizing");
-  if (learning_rates.size() != format_.segments()) {
-    throw Error(ErrorKind::kInvalidArgument, "learning rates: got " + std::to_string(learning_rates.size()) +
-                                                 ", want " + std::to_string(format_.segments()) +
-                                                 ", one for each segment");
+  const std::size_t rates = training.learning_rates.size();
+  if (rates != format_.segments()) {
+    throw Error(ErrorKind::kInvalidArgument, "learning rates: got " + std::to_string(rates) + ", want " +
+                                                 std::to_string(format_.segments()) + ", one for each segment");
   }
-  if (global_step < 0) {
-    throw Error(ErrorKind::kInvalidArgument, "global step: got " + std::to_string(global_step) + ", want at least 0");
+  if (training.global_step < 0) {
+    throw Error(ErrorKind::kInvalidArgument,
+                "global step: got " + std::to_string(training.global_step) + ", want at least 0");
   }
-  const std::uint32_t seconds = Seconds(update_time);
-  RaiseTime(update_time);
-  format_.SetStep(global_step);
+  if (!training.sum_gradients) {
+    OptimizeEach(ids, gradients, training, nullptr);
+    return;
+  }
+  const DistinctIds distinct(ids);
+  OptimizeEach(distinct.ids(), distinct.Sum(gradients, format_.dim()).data(), training, &distinct);
+}
+
+void EmbeddingTable::OptimizeEach(std::span<const std::uint64_t> ids, const float* gradients, const Training& training,
+                                  const DistinctIds* distinct) {
+  const std::uint32_t seconds = Seconds(training.update_time);
+  RaiseTime(training.update_time);
+  format_.SetStep(training.global_step);
   const std::size_t dim = format_.dim();
   std::vector<float> scratch;
   Rows()->Update(ids, [&](std::size_t i, RowTable::Entry& entry) {
-    if (!entry.existed) format_.Initialize(entry.row);
-    format_.Optimize(entry.row, gradients + i * dim, learning_rates, global_step, &scratch);
+    if (!entry.existed) {
+      const std::uint64_t occurrences = distinct == nullptr ? 1 : distinct->count(i);
+      if (training.admit && !training.admit(ids[i], occurrences)) return RowTable::Action::kNothing;
+      format_.Initialize(entry.row);
+    }
+    format_.Optimize(entry.row, gradients + i * dim, training.learning_rates, training.global_step, &scratch);
     entry.timestamp = seconds;
     return RowTable::Action::kStore;
   });
@@ -225,6 +246,27 @@ EntryBatch EmbeddingTable::Save(std::span<const std::uint64_t> ids) const {
   return batch;
 }
 
+EntryBatch EmbeddingTable::SavePart(std::uint64_t part, std::uint64_t n, std::uint64_t* position,
+                                    std::size_t limit) const {
+  WantTraining("saving");
+  if (part >= n) {
+    throw Error(ErrorKind::kInvalidArgument, "part of a table: got " + std::to_string(part) + " of " +
+                                                 std::to_string(n) + ", want a smaller number");
+  }
+  RowTable::Piece piece = RowTable::PieceOf(part, n);
+  const std::uint64_t first = piece.begin;
+  EntryBatch batch(format_.layout());
+  if (*position > piece.last - first) return batch;
+  piece.begin += *position;
+  Rows()->Scan(&piece, limit, [&](std::uint64_t id, const std::uint8_t* row, std::uint32_t timestamp) {
+    batch.ReserveOneMore();
+    CopyToBatch(row, id, timestamp, batch.rows(), batch.target());
+    batch.SetRows(batch.rows() + 1);
+  });
+  *position = piece.begin - first;
+  return batch;
+}
+
 void EmbeddingTable::Insert(RowTable& rows, const EntrySource& source, std::size_t n) const {
   const std::size_t dim = format_.dim();
   const std::vector<StateColumn>& columns = format_.layout().columns();
@@ -247,14 +289,17 @@ void EmbeddingTable::Insert(RowTable& rows, const EntrySource& source, std::size
   });
 }
 
-void EmbeddingTable::Restore(const EntrySource& source, std::size_t n, bool clear) {
+void EmbeddingTable::CheckRestore(const EntrySource& source, std::size_t n) const {
   const std::size_t columns = format_.layout().columns().size();
   if (format_.training() && source.states.size() != columns) {
     throw Error(ErrorKind::kInvalidArgument, "optimizer state: got " + std::to_string(source.states.size()) +
                                                  " columns, want " + std::to_string(columns));
   }
-  std::int64_t latest = 0;
-  for (std::size_t i = 0; i < n; ++i) latest = std::max<std::int64_t>(latest, Seconds(source.timestamps[i]));
+  for (std::size_t i = 0; i < n; ++i) Seconds(source.timestamps[i]);
+}
+
+void EmbeddingTable::Restore(const EntrySource& source, std::size_t n, bool clear) {
+  CheckRestore(source, n);
   if (clear) {
     auto rows = std::make_shared<RowTable>(format_.row_bytes(), std::max<std::uint64_t>(n, config_.initial_capacity));
     Insert(*rows, source, n);
@@ -262,7 +307,15 @@ void EmbeddingTable::Restore(const EntrySource& source, std::size_t n, bool clea
   } else {
     Insert(*Rows(), source, n);
   }
-  RaiseTime(latest);
+  if (n > 0) RaiseTime(*std::max_element(source.timestamps, source.timestamps + n));
+}
+
+std::unique_ptr<EmbeddingTable> EmbeddingTable::EmptyLike(std::uint64_t capacity) const {
+  auto table = std::make_unique<EmbeddingTable>(config_bytes_);
+  if (capacity > config_.initial_capacity) {
+    table->rows_ = std::make_shared<RowTable>(format_.row_bytes(), capacity);
+  }
+  return table;
 }
 
 void EmbeddingTable::Swap(EmbeddingTable& other) {
