@@ -55,6 +55,12 @@ ILLEGAL_NAME = "illegal name: want letters, digits and any of '_.-/>', a letter 
 CLEAR_DEVICES = "clear the devices of a model that is to be served alone"
 
 
+def make_call(op, *inputs, **attrs):
+    """A node "a" that calls functions without arguments and results."""
+    nothing = mm.make_attr_value([], "list(type)")
+    return mm.make_node_def(op, "a", inputs, attrs={"Tin": nothing, "Tout": nothing, **attrs})
+
+
 def make_graph(*nodes, **fields):
     """x (float32) -> y, s (string), and what is given."""
     graph = GraphDef(
@@ -137,11 +143,14 @@ def test_a_good_graph_has_no_problem():
             "error: node 'a': attribute 'T' is a placeholder outside of a function",
         ),
         (
-            [mm.make_node_def("StatefulPartitionedCall", "a", attrs={"f": mm.make_attr_value("f", "func")})],
+            [make_call("StatefulPartitionedCall", f=mm.make_attr_value("f", "func"))],
             "error: node 'a': attribute 'f': there is no function 'f'",
         ),
         (
-            [mm.make_node_def("Case", "a", attrs={"branches": mm.make_attr_value(["f"], "list(func)")})],
+            [
+                mm.make_node_def("Placeholder", "index", attrs={"dtype": mm.make_attr_value("int32", "type")}),
+                make_call("Case", "index", branches=mm.make_attr_value(["f"], "list(func)")),
+            ],
             "error: node 'a': attribute 'branches': there is no function 'f'",
         ),
         (
@@ -184,9 +193,11 @@ def test_inputs_and_outputs_of_variable_number():
 
 def test_loops_of_graph_mode_are_lawful():
     nodes = [
-        NodeDef(name="enter", op="Enter", input=["x"]),
-        NodeDef(name="merge", op="Merge", input=["enter", "next"]),
-        NodeDef(name="next", op="NextIteration", input=["merge"]),
+        mm.make_node_def(
+            "Enter", "enter", ["x"], attrs={"T": FLOAT, "frame_name": mm.make_attr_value("loop", "string")}
+        ),
+        mm.make_node_def("Merge", "merge", ["enter", "next"], attrs={"T": FLOAT, "N": mm.make_attr_value(2, "int")}),
+        mm.make_node_def("NextIteration", "next", ["merge"], attrs={"T": FLOAT}),
     ]
     assert problems_of(make_graph(*nodes)) == []
     nodes[1].op = "AddN"
@@ -508,7 +519,7 @@ def test_time_is_linear(shape):
         meta_graph = MetaGraphDef(graph_def=graph)
         start = time.process_time()
         found = check.find_problems(meta_graph)
-        assert bool(found) == (shape == "cycle")
+        assert [problem.severity for problem in found] == ["error"] * (shape == "cycle") + ["warning"]
         return time.process_time() - start
 
     seconds(2000)
@@ -717,7 +728,28 @@ def test_unlisted_and_contradictory_ops_are_warned_of():
         "warning: custom op 'Mine': its signature is not listed; the server needs the library that has it",
     ]
     meta_graph.meta_info_def.ClearField("stripped_op_list")
-    assert check.find_problems(meta_graph) == []
+    assert [problem.where for problem in check.find_problems(meta_graph)] == ["custom op 'Mine'", "custom op 'Odd'"]
+
+
+def test_custom_ops_of_bodies_are_warned_of():
+    def warnings(op):
+        meta_graph = make_graph(NodeDef(name="a", op="f"))
+        meta_graph.graph_def.library.function.add(signature=OpDef(name="f"), node_def=[NodeDef(name="a", op=op)])
+        return [str(problem) for problem in check.find_problems(meta_graph)]
+
+    assert warnings("Mine") == [
+        "warning: custom op 'Mine': its signature is not listed; the server needs the library that has it"
+    ]
+    for known in ("NoOp", "f"):
+        assert warnings(known) == []
+
+
+def test_a_given_signature_comes_before_the_table():
+    node = mm.make_node_def("MatMul", "a", ["s"])
+    assert "error: node 'a': number of inputs of 'MatMul': got 1, want 2" in problems_of(make_graph(node))
+    meta_graph = make_graph(node)
+    meta_graph.meta_info_def.stripped_op_list.op.add(name="MatMul", input_arg=[OpDef.ArgDef(name="a", type=7)])
+    assert problems_of(meta_graph) == []
 
 
 def test_versions():
