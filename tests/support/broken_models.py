@@ -526,7 +526,7 @@ BROKEN = [
         "body: too many inputs of an unlisted op",
         add_input_to_unlisted,
         "function 'choice_true",
-        "XX",
+        "INVALID_ARGUMENT: Expected input[2] == 'add/y:output:0' to be a control input.",
         "INVALID_ARGUMENT: Restoring from checkpoint failed",
     ),
     Broken(
@@ -665,7 +665,7 @@ BROKEN = [
         lambda m: setattr(m.saver_def, "filename_tensor_name", "x:0"),
         "saver filename_tensor_name 'x:0': nothing that 'save/restore_all' restores is read from it",
         "NOT_FOUND: Unsuccessful TensorSliceReader constructor: Failed to find",
-        "XX",
+        "ValueError: Cannot feed value of shape () for Tensor x:0, which has shape",
     ),
     Broken(
         "saver: no save tensor",
