@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
-from mexport_pb.errors import InvalidArgumentError, UnsupportedError
+from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.export.checkpoint import checkpoint_step, latest_checkpoint
 from mexport_pb.export.context import ExportContext
 from mexport_pb.export.environment import without_training_cluster
@@ -30,7 +30,6 @@ __all__ = ["BaseExporter"]
 
 HASHTABLE_ASSIGN_SIGNATURE = "hashtable_assign"
 # TensorFlow's savers save what is in it; the objects are Python's and in no message.
-SAVEABLES_COLLECTION = "saveable_objects"
 
 
 class BaseExporter(abc.ABC):
@@ -289,11 +288,6 @@ class BaseExporter(abc.ABC):
             # A saver needs a variable: the global step makes sure that there is one.
             with self._source.as_default(graph):
                 self._source.create_global_step(graph)
-        if restore_vars and self._source.get_collection(graph, SAVEABLES_COLLECTION):
-            raise UnsupportedError(
-                f"the graph has objects to save that are no variables (collection {SAVEABLES_COLLECTION!r}), "
-                "such as mutable lookup tables; a MetaGraphDef does not hold them"
-            )
         signatures = build_signature_defs(context.signatures(graph), self._source, graph)
         meta_graph = self._source.to_meta_graph(graph)
         if assign_hashtable:

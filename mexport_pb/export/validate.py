@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
+from mexport_pb._proto.saver_pb2 import SaverDef
 from mexport_pb.bundle import BundleReader, data_path
 from mexport_pb.check import Problem, check_asset_filename, find_saved_model_problems
 from mexport_pb.errors import BundleError, InvalidArgumentError, MexportError, ValidationError
 from mexport_pb.graph import save_plan
 from mexport_pb.graph.checkpoint_match import find_mismatch
+from mexport_pb.graph.save_plan import restored_items
 from mexport_pb.messages import read_saved_model, unpack_asset_file_def
 from mexport_pb.messages.constants import ASSET_BASE_FILENAME, ASSETS_COLLECTION, ASSETS_DIRECTORY, VARIABLES_PREFIX
 
@@ -115,8 +117,11 @@ def _check_variables(path: Path, graphs: list[MetaGraphDef], report: CheckReport
     prefix = path / VARIABLES_PREFIX
     savers = [graph for graph in graphs if graph.HasField("saver_def")]
     if not Path(f"{prefix}.index").exists():
-        if savers:
+        if any(graph.saver_def.version == SaverDef.V2 for graph in savers):
             report.problems.append(Problem("error", f"{prefix}.index", "is missing, but the graph has a saver"))
+        elif savers:
+            message = "is missing; the graph's saver may be of checkpoint format V1, which is not read here"
+            report.problems.append(Problem("warning", f"{prefix}.index", message))
         return
     report.variable_bytes = sum(file.stat().st_size for file in path.glob(f"{VARIABLES_PREFIX}.data-*"))
     try:
@@ -155,12 +160,12 @@ def _check_saver(graph: MetaGraphDef, reader: BundleReader, prefix: Path, report
     def add(message: str) -> None:
         report.problems.append(Problem("error", str(prefix), message))
 
-    for shard in save_plan(graph).shards:
-        for item in shard:
-            if item.key not in reader:
-                add(f"variable {item.key!r} of the graph is missing")
-            elif mismatch := find_mismatch(item, reader):
-                add(f"variable {item.key!r}: {mismatch}")
+    # Both halves of the saver: loaders run the one that restores.
+    for item in dict.fromkeys([*save_plan(graph).items, *restored_items(graph)]):
+        if item.key not in reader:
+            add(f"variable {item.key!r} of the graph is missing")
+        elif mismatch := find_mismatch(item, reader):
+            add(f"variable {item.key!r}: {mismatch}")
 
 
 def _check_assets(path: Path, graph: MetaGraphDef, report: CheckReport) -> None:

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 Path_: TypeAlias = str | os.PathLike[str]
+SAVEABLES_COLLECTION = "saveable_objects"
 TABLE_COLLECTIONS = ("monolith_hash_tables", "monolith_multi_hash_tables")
 TABLE_OPS = frozenset({"MonolithHashTable", "CreateMonolithMultiHashTable", "ReadMonolithMultiHashTable"})
 
@@ -213,6 +214,11 @@ def _refuse_unserved(graph: MetaGraphDef) -> None:
     if tables:
         raise UnsupportedError(
             f"the graph has embedding hash tables ({tables[0]!r}); this version exports dense variables only"
+        )
+    if SAVEABLES_COLLECTION in graph.collection_def:
+        raise UnsupportedError(
+            f"the graph has objects to save that are no variables (collection {SAVEABLES_COLLECTION!r}), such as "
+            "mutable lookup tables; their content would be lost"
         )
     has_tables = TABLE_INITIALIZERS_COLLECTION in graph.collection_def
     if has_tables and not main_op_keys(graph):

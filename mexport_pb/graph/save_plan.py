@@ -16,7 +16,7 @@ from mexport_pb.graph.slices import full_shape_of
 from mexport_pb.graph.tensor import Shape
 from mexport_pb.messages import to_message
 
-__all__ = ["SaveItem", "SavePlan", "restored_variables", "save_plan"]
+__all__ = ["SaveItem", "SavePlan", "restored_items", "restored_variables", "save_plan"]
 
 # Ops of checkpoint format V1, which no bundle holds.
 _OLD_OPS = frozenset({"Save", "SaveSlices", "Restore", "RestoreSlice"})
@@ -84,6 +84,23 @@ def save_plan(meta_graph: Message) -> SavePlan:
         return SavePlan(tuple(_save_items(*found) for _, found in ordered))
     restores = finder.find(index, saver.restore_op_name, "RestoreV2")
     return SavePlan(tuple(_restore_items(*found) for found in restores))
+
+
+def restored_items(meta_graph: Message) -> list[SaveItem]:
+    """Return what the saver of a meta graph restores, by the RestoreV2 nodes behind ``restore_op_name``.
+
+    That is what loaders run; :func:`save_plan` goes by the other half. Without a saver there is nothing.
+
+    Raises:
+        InvalidArgumentError: as :func:`save_plan`.
+        UnsupportedError: a saver of format V1.
+    """
+    message = meta_graph if isinstance(meta_graph, MetaGraphDef) else to_message(meta_graph, MetaGraphDef)
+    if not message.HasField("saver_def"):
+        return []
+    index = NodeIndex(message.graph_def.node)
+    found = _Finder(message).find(index, message.saver_def.restore_op_name, "RestoreV2")
+    return [item for body, node in found for item in _restore_items(body, node)]
 
 
 def restored_variables(meta_graph: MetaGraphDef) -> dict[str, SaveItem]:

@@ -430,7 +430,7 @@ def unlisted_variable(work: Path) -> Model:
 
 @entry(
     exceptions={
-        "builder": "differs: the table is in the collection saveable_objects, which a MetaGraphDef does not have",
+        "builder": "refused: the table's content would not be saved",
         "exporter": "refused: the table's content would not be saved",
     }
 )

@@ -283,6 +283,15 @@ def test_graphs_with_tables_are_refused_however_they_come(tmp_path, checkpoint):
     assert not (tmp_path / "models").exists()
 
 
+def test_objects_whose_content_would_be_lost_are_refused(tmp_path, checkpoint):
+    graph = build()
+    graph.graph_def.node.add(name="mutable", op="NoOp")
+    graph.collection_def["saveable_objects"].node_list.value.append("mutable")
+    with pytest.raises(mx.UnsupportedError, match="mutable lookup tables; their content would be lost"):
+        mx.write_saved_model(graph, tmp_path / "1", checkpoint)
+    assert not (tmp_path / "1").exists()
+
+
 def test_lookup_tables_without_a_main_op_are_refused(tmp_path, checkpoint):
     graph = build()
     graph.graph_def.node.add(name="fill", op="NoOp")
@@ -419,6 +428,25 @@ class TestCheck:
             os.replace(f"{other}.{suffix}", model / "variables" / f"variables.{suffix}")
         (problem,) = mx.check_saved_model(model).errors
         assert problem.message == "variable 'w' of the graph is missing"
+
+    def test_a_restore_of_another_key_is_found(self, model):
+        saved_model = mx.read_saved_model(model)
+        (names,) = [n for n in saved_model.meta_graphs[0].graph_def.node if n.name == "save/RestoreV2/tensor_names"]
+        names.attr["value"].tensor.string_val[0] = b"other"
+        (model / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+        (problem,) = mx.check_saved_model(model).errors
+        assert problem.message == "variable 'other' of the graph is missing"
+
+    def test_a_saver_of_the_first_format_is_not_called_broken(self, model):
+        saved_model = mx.read_saved_model(model)
+        saved_model.meta_graphs[0].saver_def.version = 1
+        (model / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+        for path in (model / "variables").iterdir():
+            path.unlink()
+        report = mx.check_saved_model(model)
+        assert report.ok
+        (problem,) = report.problems
+        assert "may be of checkpoint format V1" in problem.message
 
     def test_no_model_at_all(self, tmp_path):
         with pytest.raises(FileNotFoundError):
