@@ -13,6 +13,7 @@ message.
 from mexport_pb.check.collection import check_asset_filename
 from mexport_pb.check.model import (
     check_meta_graph,
+    check_meta_graphs,
     check_saved_model_message,
     find_problems,
     find_saved_model_problems,
@@ -24,6 +25,7 @@ __all__ = [
     "Problem",
     "check_asset_filename",
     "check_meta_graph",
+    "check_meta_graphs",
     "check_saved_model_message",
     "find_problems",
     "find_saved_model_problems",
