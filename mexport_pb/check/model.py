@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from google.protobuf.message import Message
@@ -19,11 +19,18 @@ from mexport_pb.check.functions import check_function, check_gradients, name_fun
 from mexport_pb.check.nodes import Scope
 from mexport_pb.check.ops import Ops
 from mexport_pb.check.problems import Problem, Report, quote
+from mexport_pb.check.restore import check_start
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.messages import to_message
 from mexport_pb.messages.constants import DEFAULT_SIGNATURE, INIT_OP_SIGNATURE, SCHEMA_VERSION, TRAIN_OP_SIGNATURE
 
-__all__ = ["check_meta_graph", "check_saved_model_message", "find_problems", "find_saved_model_problems"]
+__all__ = [
+    "check_meta_graph",
+    "check_meta_graphs",
+    "check_saved_model_message",
+    "find_problems",
+    "find_saved_model_problems",
+]
 
 # How many errors the text of an exception lists.
 _SHOWN: Final = 20
@@ -59,6 +66,18 @@ def check_meta_graph(meta_graph: Message) -> None:
     _raise_errors(find_problems(meta_graph), "meta graph")
 
 
+def check_meta_graphs(meta_graphs: Sequence[MetaGraphDef]) -> None:
+    """Refuse MetaGraphDefs that are no SavedModel together.
+
+    Raises:
+        InvalidArgumentError: as :func:`check_saved_model_message`.
+    """
+    report = Report()
+    with report.until_full():
+        _check_meta_graphs(meta_graphs, report)
+    _raise_errors(report.problems, "saved model")
+
+
 def check_saved_model_message(saved_model: Message) -> None:
     """Refuse an illegal SavedModel, see :func:`find_saved_model_problems`.
 
@@ -78,10 +97,14 @@ def _raise_errors(problems: list[Problem], what: str) -> None:
 def _check_saved_model(saved_model: SavedModel, report: Report) -> None:
     if saved_model.saved_model_schema_version != SCHEMA_VERSION:
         report.warn("schema version", f"got {saved_model.saved_model_schema_version}, want {SCHEMA_VERSION}")
-    if not saved_model.meta_graphs:
+    _check_meta_graphs(saved_model.meta_graphs, report)
+
+
+def _check_meta_graphs(meta_graphs: Sequence[MetaGraphDef], report: Report) -> None:
+    if not meta_graphs:
         report.error("saved model", "no meta graph")
     seen: set[frozenset[str]] = set()
-    for position, meta_graph in enumerate(saved_model.meta_graphs):
+    for position, meta_graph in enumerate(meta_graphs):
         where = f"meta graph {position}"
         tags = list(meta_graph.meta_info_def.tags)
         if not tags or "" in tags:
@@ -91,7 +114,7 @@ def _check_saved_model(saved_model: SavedModel, report: Report) -> None:
         if frozenset(tags) in seen:
             report.error(where, "no loader reaches it, for an earlier one has the same tags")
         seen.add(frozenset(tags))
-        with report.within(f"{where}: " if len(saved_model.meta_graphs) > 1 else ""):
+        with report.within(f"{where}: " if len(meta_graphs) > 1 else ""):
             _check_meta_graph(meta_graph, report)
 
 
@@ -108,6 +131,8 @@ def _check_meta_graph(meta_graph: MetaGraphDef, report: Report) -> None:
     graph.check()
     for name, function in functions.items():
         check_function(name, function, ops, callees, report)
+    for name in sorted(ops.unknown):
+        report.warn(f"custom op {quote(name)}", "its signature is not listed; the server needs the library that has it")
     for key, signature in sorted(meta_graph.signature_def.items()):
         _check_signature(key, signature, graph, report)
     if meta_graph.HasField("saver_def"):
@@ -115,6 +140,7 @@ def _check_meta_graph(meta_graph: MetaGraphDef, report: Report) -> None:
     check_collections(
         meta_graph.collection_def, graph, report, init_signature=INIT_OP_SIGNATURE in meta_graph.signature_def
     )
+    check_start(meta_graph, graph, ops, report)
     check_assets("asset_file_def", enumerate(meta_graph.asset_file_def), graph, report)
 
 
