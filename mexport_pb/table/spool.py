@@ -76,7 +76,7 @@ class SpoolWriter:
         for begin in range(0, len(dump), step):
             try:
                 columns = to_columns(take(dump, slice(begin, begin + step)))
-                columns.plan(None, 0)
+                columns.plan(None, 0, 1)
             except InvalidArgumentError as error:
                 raise TableError(str(error), path=self._name) from None
             _append(self._file.fileno(), columns)
