@@ -82,7 +82,7 @@ def write_saved_model(
     """Writes a SavedModel directory, all of it or nothing.
 
     A graph that has variables and no saver gets one (:func:`mexport_pb.add_saver`). Values go from the checkpoint to
-    the export as bytes; memory stays flat however large they are. A graph, with its constants, is in memory three times,
+    the export as bytes; memory stays flat however large they are. A graph is in memory three times with its constants,
     the caller's own included. Layout: docs/formats/saved_model.md.
 
     For a graph as it was before ``tf.compat.v1.saved_model.Builder`` saved it, with the signatures, tags and options
