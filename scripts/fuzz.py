@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +94,8 @@ def main() -> int:
     arguments = parser.parse_args()
     targets = arguments.targets or sorted(path.stem for path in (ROOT / "cpp" / "fuzz").glob("fuzz_*.cc"))
     build()
-    good = [fuzz(target, arguments.seconds) for target in targets]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        good = list(pool.map(lambda target: fuzz(target, arguments.seconds), targets))
     if arguments.keep and all(good):
         for target in targets:
             keep(target)

@@ -133,6 +133,15 @@ TEST(EntryDecoder, TakesAnyOrderAndForm) {
   }
 }
 
+TEST(EntryDecoder, OfASingleValueTheLastCounts) {
+  const EntryBatch sum =
+      Decoded(EntryLayout({{1, Kind::kGroupAdaGrad}}), Entry("15 0000803f 1a0e 0a0c 7a0a 0d0000003f 0d0000803e"));
+  EXPECT_EQ(*static_cast<const float*>(sum.target().states[0]), 0.25f);
+  const EntryBatch step =
+      Decoded(EntryLayout({{1, Kind::kBatchSoftmax}}), Entry("15 0000803f 1a08 0a06 7204 0805 0807"));
+  EXPECT_EQ(*static_cast<const std::int64_t*>(step.target().states[0]), 7);
+}
+
 TEST(EntryDecoder, WhatMayBeMissing) {
   const EntryLayout sgd({{1, Kind::kSgd}});
   for (const char* hex : {"15 0000803f", "15 0000803f 2000", "15 0000803f 1a02 0a00 2000"}) {
