@@ -1,7 +1,7 @@
 """Table dumps: files to columns and back, beside a loop of Python's protobuf runtime over the same records.
 
-Figures of one thread are entries a second of processor time, the kernel's share included: rates of one core. Those of
-two threads are entries a second of the clock, fsync included.
+Figures are entries a second of processor time, all threads and the kernel's share included: rates of one core, whatever
+the number of threads. Beside them those by the clock, which other work on the machine and fsync lower.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -40,23 +41,23 @@ def processor_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def rate(work: Callable[[], object], entries: int, repeats: int) -> float:
-    """Return the best rate of some repeats, in entries a second of processor time."""
-    return _best(processor_seconds, work, entries, repeats)
+@dataclass(frozen=True)
+class Rate:
+    """Entries a second: of processor time, and by the clock."""
+
+    core: float
+    clock: float
 
 
-def clock_rate(work: Callable[[], object], entries: int, repeats: int) -> float:
-    """The same in entries a second of the clock."""
-    return _best(time.perf_counter, work, entries, repeats)
-
-
-def _best(seconds: Callable[[], float], work: Callable[[], object], entries: int, repeats: int) -> float:
-    best = 0.0
+def rate(work: Callable[[], object], entries: int, repeats: int) -> Rate:
+    """Return the best rates of some repeats."""
+    core = clock = 0.0
     for _ in range(repeats):
-        start = seconds()
+        start, start_clock = processor_seconds(), time.perf_counter()
         work()
-        best = max(best, entries / (seconds() - start))
-    return best
+        core = max(core, entries / (processor_seconds() - start))
+        clock = max(clock, entries / (time.perf_counter() - start_clock))
+    return Rate(core, clock)
 
 
 def make(kind: str, dim: int, entries: int) -> TableDump:
@@ -105,11 +106,13 @@ def build_loop(path: Path, dump: TableDump) -> None:
         writer.sync()
 
 
-def report(title: str, rows: list[tuple[str, float]]) -> None:
+def report(title: str, rows: list[tuple[str, Rate]]) -> None:
     """Print rates, and how many times the first row's each is."""
-    print(f"\n{title}")
+    print(f"\n{title:<60}{'of a core':>24}{'by the clock':>24}")
+    first = rows[0][1]
     for name, value in rows:
-        print(f"  {name:<58}{value / 1e6:>9.3f} M/s{value / rows[0][1]:>9.1f} x")
+        core = f"{value.core / 1e6:>11.3f} M/s{value.core / first.core:>7.1f} x"
+        print(f"  {name:<58}{core}{value.clock / 1e6:>11.3f} M/s{value.clock / first.clock:>7.1f} x")
 
 
 def bench(name: str, sizes: Sizes, directory: Path) -> None:
@@ -123,12 +126,12 @@ def bench(name: str, sizes: Sizes, directory: Path) -> None:
     t, m, repeats = directory / "t", directory / "m", sizes.repeats
     written = [("Python protobuf loop", rate(lambda: build_loop(directory / "loop", few), len(few), repeats))]
     for order, columns in (("any order", dump), ("order", ordered)):
-        for threads, measure in ((1, rate), (2, clock_rate)):
+        for threads in (1, 2):
             end = f"ids in {order}, threads={threads}"
             write = partial(write_table, t, columns, 1, threads=threads)
-            written.append((f"write_table, {end}", measure(write, n, repeats)))
+            written.append((f"write_table, {end}", rate(write, n, repeats)))
             write_multi = partial(write_multi_table, m, {"a": columns}, 1, threads=threads)
-            written.append((f"write_multi_table (snappy), {end}", measure(write_multi, n, repeats)))
+            written.append((f"write_multi_table (snappy), {end}", rate(write_multi, n, repeats)))
     report(f"write {name}, sorted and synced", written)
 
     def iterate() -> None:
@@ -138,10 +141,10 @@ def bench(name: str, sizes: Sizes, directory: Path) -> None:
     write_table(directory / "few", few, 1)
     loop = rate(lambda: parse_loop(directory / "few-00000-of-00001", kind), len(few), repeats)
     read = [("Python protobuf loop", loop), ("iter_table", rate(iterate, n, repeats))]
-    for threads, measure in ((1, rate), (2, clock_rate)):
-        read.append((f"read_table, threads={threads}", measure(partial(read_table, t, threads=threads), n, repeats)))
+    for threads in (1, 2):
+        read.append((f"read_table, threads={threads}", rate(partial(read_table, t, threads=threads), n, repeats)))
         read_multi = partial(read_multi_table, m, threads=threads)
-        read.append((f"read_multi_table (snappy), threads={threads}", measure(read_multi, n, repeats)))
+        read.append((f"read_multi_table (snappy), threads={threads}", rate(read_multi, n, repeats)))
     report(f"read {name}, checksums checked", read)
 
 

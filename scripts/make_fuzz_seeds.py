@@ -151,6 +151,17 @@ def table_seeds() -> dict[str, bytes]:
     }
 
 
+def snappy_seeds() -> dict[str, bytes]:
+    """Returns the seeds of fuzz_snappy by name: blocks with each form of literals and copies."""
+    return {
+        "literal": b"\x03\x08abc",
+        "long_literal": b"\x64\xf0\x63" + bytes(range(100)),
+        "copies": b"\x22\x0cabcd" + b"\x01\x04" + b"\x16\x04\x00" + b"\x4f\x02\x00\x00\x00",
+        "run": b"\x41\x00a\xfe\x01\x00",
+        "text": b"the cat sat on the mat, the other cat sat on the other mat",
+    }
+
+
 def main() -> int:
     """Writes or compares; returns the exit status."""
     wrong = []
@@ -159,6 +170,7 @@ def main() -> int:
         "fuzz_bundle": bundle_seeds(),
         "fuzz_entry": entry_seeds(),
         "fuzz_table": table_seeds(),
+        "fuzz_snappy": snappy_seeds(),
     }
     for target, seeds in targets.items():
         folder = CORPUS / target

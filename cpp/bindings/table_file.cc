@@ -27,8 +27,8 @@ namespace {
 using Ids = py::array_t<std::int64_t, py::array::c_style>;
 using Floats = py::array_t<float, py::array::c_style>;
 
-// Zlib's codecs hold Python objects, so they are made and destroyed with the GIL. Only the thread that called from Python
-// can take it, so their files have one thread.
+// Zlib's codecs hold Python objects, so they are made and destroyed with the GIL. Only the thread that called from
+// Python can take it, so their files have one thread.
 std::size_t StreamThreads(Compression compression, std::size_t threads) {
   return compression == Compression::kSnappy ? threads : 1;
 }

@@ -77,8 +77,8 @@ __attribute__((target("avx512f,avx512bw,avx512vbmi"))) void InsertAvx512(const f
   for (; count >= kVectorFloats; in += kVectorFloats, count -= kVectorFloats) {
     const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in));
     const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + 8));
-    const __m512i plain = _mm512_maskz_inserti32x4(
-        0xffff, _mm512_maskz_inserti64x4(0xff, _mm512_setzero_si512(), low, 0), high, 2);
+    const __m512i plain =
+        _mm512_maskz_inserti32x4(0xffff, _mm512_maskz_inserti64x4(0xff, _mm512_setzero_si512(), low, 0), high, 2);
     const __m512i tagged = _mm512_mask_permutexvar_epi8(tags, ~kShuffles.tags, shuffle, plain);
     // Whole words: byte-wise masked stores are slow.
     _mm512_mask_storeu_epi32(out, 0x7fff, tagged);

@@ -25,8 +25,8 @@ inline void StorePrefix(std::uint8_t* p, std::size_t size) {
   p[3] = static_cast<std::uint8_t>(size);
 }
 
-// Reads the varint at the front of a raw block of `size` bytes and checks that the two sizes can belong together, before
-// anybody makes room for either. Throws Error(kRecordCompression).
+// Reads the varint at the front of a raw block of `size` bytes and checks that the two sizes can belong together,
+// before anybody makes room for either. Throws Error(kRecordCompression).
 std::size_t PlainSize(std::span<const std::uint8_t> front, std::uint64_t size);
 
 }  // namespace mexport::snappy_format

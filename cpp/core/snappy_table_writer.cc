@@ -137,9 +137,8 @@ void Compress(const std::vector<TableToWrite>& tables, const std::vector<Run>& r
 }
 
 bool FitBlocks(const std::vector<TableToWrite>& tables) {
-  return std::all_of(tables.begin(), tables.end(), [](const TableToWrite& table) {
-    return table.encoder.MaxSize() + kFrameBytes <= kBlockBytes;
-  });
+  return std::all_of(tables.begin(), tables.end(),
+                     [](const TableToWrite& table) { return table.encoder.MaxSize() + kFrameBytes <= kBlockBytes; });
 }
 
 std::shared_ptr<RecordWriter> OpenSnappy(const std::string& path) {

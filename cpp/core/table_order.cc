@@ -186,8 +186,7 @@ class RowOrder {
   }
 
   [[noreturn]] static void FailTwice(std::uint64_t id) {
-    throw Error(ErrorKind::kInvalidArgument,
-                "ids: got " + std::to_string(static_cast<std::int64_t>(id)) + " twice");
+    throw Error(ErrorKind::kInvalidArgument, "ids: got " + std::to_string(static_cast<std::int64_t>(id)) + " twice");
   }
 
   std::span<const std::int64_t> ids_;

@@ -93,7 +93,7 @@ class MultiTableIterator {
   std::size_t next_file_ = 0;
   std::shared_ptr<RecordReader> reader_;
   std::size_t part_ = 0;
-  std::uint64_t taken_ = 0;  // of that part
+  std::uint64_t taken_ = 0;   // of that part
   std::uint64_t before_ = 0;  // in the parts before it
   std::vector<std::optional<EntryDecoder>> decoders_;
 };

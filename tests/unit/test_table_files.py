@@ -464,6 +464,18 @@ def test_arrays_are_borrowed_for_writing_and_given_for_reading(tmp_path):
         assert not array.flags.owndata  # the core's memory, which the array keeps
 
 
+@pytest.mark.parametrize("compression", [None, "snappy"])
+@pytest.mark.parametrize("sizes", [(5, 70_000), (5, 2**62), (2**62, 5)])
+def test_arrays_that_change_between_planning_and_writing(sizes, compression, tmp_path):
+    # Entries that need more or fewer bytes than there was room made for are refused, not written somewhere else.
+    dump = make(range(20_000), timestamps=[sizes[0]] * 20_000)
+    columns = to_columns(dump)
+    columns.plan(None, 0, 1)
+    dump.timestamps[:] = sizes[1]
+    with pytest.raises(mx.InvalidArgumentError, match="the arrays changed while they were written"):
+        _core.write_table_files([os.fsencode(tmp_path / "t")], [columns], compression, 2)
+
+
 @pytest.mark.skipif("MEXPORT_SANITIZED" in os.environ, reason="a sanitizer has its own memory")
 @pytest.mark.parametrize("multi", [False, True])
 def test_memory_of_pieces_is_flat(multi, tmp_path):
