@@ -291,7 +291,7 @@ void EmbeddingTable::Insert(RowTable& rows, const EntrySource& source, std::size
 
 void EmbeddingTable::CheckRestore(const EntrySource& source, std::size_t n) const {
   const std::size_t columns = format_.layout().columns().size();
-  if (format_.training() && source.states.size() != columns) {
+  if (n > 0 && format_.training() && source.states.size() != columns) {
     throw Error(ErrorKind::kInvalidArgument, "optimizer state: got " + std::to_string(source.states.size()) +
                                                  " columns, want " + std::to_string(columns));
   }
@@ -308,6 +308,23 @@ void EmbeddingTable::Restore(const EntrySource& source, std::size_t n, bool clea
     Insert(*Rows(), source, n);
   }
   if (n > 0) RaiseTime(*std::max_element(source.timestamps, source.timestamps + n));
+}
+
+void EmbeddingTable::Restore(const EntryBatch& batch, bool clear) {
+  const EntryLayout& got = batch.layout();
+  const bool any = batch.rows() > 0;  // the layout of nothing is unknown
+  if (any && got.dim() != format_.dim()) {
+    throw Error(ErrorKind::kInvalidArgument, "dimensions of the entries: got " + std::to_string(got.dim()) + ", want " +
+                                                 std::to_string(format_.dim()));
+  }
+  // Segments without state leave no trace in a dump.
+  const auto same = [](const StateColumn& a, const StateColumn& b) { return a.field == b.field && a.count == b.count; };
+  const std::vector<StateColumn>& want = format_.layout().columns();
+  if (any && format_.training() &&
+      !std::equal(got.columns().begin(), got.columns().end(), want.begin(), want.end(), same)) {
+    throw Error(ErrorKind::kInvalidArgument, "optimizer state: got that of other optimizers than the table's");
+  }
+  Restore(batch.source(), batch.rows(), clear);
 }
 
 std::unique_ptr<EmbeddingTable> EmbeddingTable::EmptyLike(std::uint64_t capacity) const {

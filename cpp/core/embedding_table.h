@@ -103,6 +103,8 @@ class EmbeddingTable {
   // each of format().layout().columns(); a serving table encodes the values, ignores the rest and sets times to 0.
   // With `clear` the others go, in the moment in which the new ones are all there.
   void Restore(const EntrySource& source, std::size_t n, bool clear);
+  // The same of a batch, which besides throws Error(kInvalidArgument) for one of another layout.
+  void Restore(const EntryBatch& batch, bool clear);
   // Throws what Restore() would, and changes nothing: for those who restore several tables or none.
   void CheckRestore(const EntrySource& source, std::size_t n) const;
   // An empty table of the same config, with room for so many ids if that is more than the config says.

@@ -187,7 +187,7 @@ TEST(EmbeddingTable, PartsBecomeRecordsAndATableAgain) {
     const EntryBatch batch = table->SavePart(0, 1, &position, 1);
     if (batch.rows() == 0) break;
     records[batch.target().ids[0]] = SerializeEntries(batch).at(0);
-    other->Restore(batch.source(), batch.rows(), false);
+    other->Restore(batch, false);
   }
   EXPECT_THAT(records, ElementsAre(Pair(-1, FromHex("09 ffffffffffffffff 15 00008040 15 0000a040 15 0000c040"
                                                     "1a 04 0a 02 12 00 20 07")),
@@ -199,6 +199,36 @@ TEST(EmbeddingTable, PartsBecomeRecordsAndATableAgain) {
   EXPECT_EQ(other->Save().target().timestamps[1], 7);
   // The values of lookups that are given by id have everything but the id.
   EXPECT_EQ(table->LookupEntry(ids)[0], records[3].substr(9));
+}
+
+TEST(EmbeddingTable, BatchesOfAnotherLayoutAreRefused) {
+  const EntryLayout narrow({{2, OptimizerKind::kSgd}});
+  const EntryLayout momentum({{3, OptimizerKind::kMomentum}});
+  const auto one = [](const EntryLayout& layout) {
+    EntryBatch batch(layout);
+    batch.Reserve(1);
+    std::fill_n(batch.target().values, layout.dim(), 1.0f);
+    *batch.target().ids = 5;
+    *batch.target().timestamps = 7;
+    batch.SetRows(1);
+    return batch;
+  };
+  for (const bool clear : {false, true}) {
+    const auto table = Make();
+    EXPECT_THAT(Caught([&] { table->Restore(one(narrow), clear); }),
+                Is(ErrorKind::kInvalidArgument, "dimensions of the entries: got 2, want 3"));
+    EXPECT_THAT(Caught([&] { table->Restore(one(momentum), clear); }),
+                Is(ErrorKind::kInvalidArgument, "other optimizers"));
+    EXPECT_EQ(table->size(), 0u);
+    // Without state it does not matter in which segments a dump was written.
+    table->Restore(one(EntryLayout({{1, OptimizerKind::kMovingAverage}, {2, OptimizerKind::kSgd}})), clear);
+    EXPECT_EQ(table->size(), 1u);
+    table->Restore(EntryBatch(), clear);  // of empty files
+    EXPECT_EQ(table->size(), clear ? 0u : 1u);
+    const auto serving = Make(false);
+    serving->Restore(one(momentum), clear);
+    EXPECT_THAT(LookUp(*serving, {5}), ElementsAre(1));
+  }
 }
 
 TEST(EmbeddingTable, AnEntryIsSavedOnceWhileTheTableGrows) {
