@@ -87,6 +87,8 @@ class EmbeddingTable {
 
   // All ids in ascending order, as unsigned numbers.
   std::vector<std::uint64_t> Ids() const { return Rows()->Ids(); }
+  // In the same order those that at `time` have not expired, whatever the table's own config says of expiry.
+  std::vector<std::uint64_t> LiveIds(const ExpireConfig& expire, std::int64_t time) const;
   // All entries in that order, as they were at one moment. Writers wait until it is done.
   EntryBatch Save() const;
   // The entries of those ids that are there, in the order given. No writer waits.
@@ -107,7 +109,7 @@ class EmbeddingTable {
   void Restore(const EntryBatch& batch, bool clear);
   // Throws what Restore() would, and changes nothing: for those who restore several tables or none.
   void CheckRestore(const EntrySource& source, std::size_t n) const;
-  // An empty table of the same config, with room for so many ids if that is more than the config says.
+  // An empty table of the same config, with room for so many ids.
   std::unique_ptr<EmbeddingTable> EmptyLike(std::uint64_t capacity = 0) const;
   // Takes over all entries of a table of the same config, which is left with this one's.
   void Swap(EmbeddingTable& other);

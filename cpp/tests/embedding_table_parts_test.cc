@@ -119,6 +119,31 @@ TEST(EmbeddingTable, SignedIdsAreTheSameBits) {
   EXPECT_TRUE(AsIds({}).empty());
 }
 
+TEST(EmbeddingTable, LiveIdsAreThoseThatHaveNotExpired) {
+  constexpr std::uint64_t kSlot = std::uint64_t{2} << 48;
+  constexpr std::int64_t kDay = 86400;
+  ExpireConfig expire;
+  expire.default_days = 3;
+  expire.days_of_slot[2] = 1;
+  const auto table = Make();
+  const Ids slow = Range(0, 5000);
+  const Ids fast = Range(kSlot, 5000);
+  table->Assign(slow, Rows(slow).data(), 100);
+  table->Assign(fast, Rows(fast).data(), 100);
+  table->Assign(Ids{7, kSlot + 9}, Rows({7, 9}).data(), 101);
+  const auto live = [&](std::int64_t days) { return table->LiveIds(expire, 100 + days * kDay); };
+  Ids all = slow;
+  all.insert(all.end(), fast.begin(), fast.end());
+  EXPECT_EQ(table->LiveIds(expire, 99 + kDay), all);
+  Ids rest = slow;
+  rest.push_back(kSlot + 9);
+  EXPECT_EQ(live(1), rest);
+  EXPECT_EQ(live(2), slow);
+  EXPECT_THAT(live(3), ElementsAre(7));
+  EXPECT_THAT(live(4), ElementsAre());
+  EXPECT_EQ(table->size(), 10'000u);
+}
+
 // The ids of all parts, in pieces of `limit`.
 std::multiset<std::uint64_t> SaveInParts(const EmbeddingTable& table, std::uint64_t parts, std::size_t limit) {
   std::multiset<std::uint64_t> ids;
