@@ -187,6 +187,29 @@ std::uint64_t EmbeddingTable::Evict(std::optional<std::int64_t> time) {
 
 void EmbeddingTable::Clear() { ExchangeRows(std::make_shared<RowTable>(format_.row_bytes(), 1)); }
 
+std::vector<std::uint64_t> EmbeddingTable::LiveIds(const ExpireConfig& expire, std::int64_t time) const {
+  const std::shared_ptr<RowTable> rows = Rows();
+  std::vector<std::uint64_t> ids = rows->Ids();
+  std::size_t live = 0;
+  rows->Read<RowTable::Timestamps::kRead>(
+      ids, 0, [](std::size_t) { return nullptr; },
+      [&](std::size_t i, std::uint32_t timestamp) {
+        // Ids are read in groups ahead of this one, never behind it.
+        if (time - timestamp < expire.Seconds(ids[i])) ids[live++] = ids[i];
+      },
+      [](std::size_t) {});
+  ids.resize(live);
+  return ids;
+}
+
+std::unique_ptr<EmbeddingTable> EmbeddingTable::EmptyLike(std::uint64_t capacity) const {
+  auto table = std::make_unique<EmbeddingTable>(config_bytes_);
+  if (capacity > config_.initial_capacity) {
+    table->rows_ = std::make_shared<RowTable>(format_.row_bytes(), capacity);
+  }
+  return table;
+}
+
 void EmbeddingTable::CopyToBatch(const std::uint8_t* row, std::uint64_t id, std::uint32_t timestamp, std::size_t i,
                                  const EntryTarget& to) const {
   to.ids[i] = static_cast<std::int64_t>(id);
@@ -291,7 +314,7 @@ void EmbeddingTable::Insert(RowTable& rows, const EntrySource& source, std::size
 
 void EmbeddingTable::CheckRestore(const EntrySource& source, std::size_t n) const {
   const std::size_t columns = format_.layout().columns().size();
-  if (format_.training() && source.states.size() != columns) {
+  if (n > 0 && format_.training() && source.states.size() != columns) {
     throw Error(ErrorKind::kInvalidArgument, "optimizer state: got " + std::to_string(source.states.size()) +
                                                  " columns, want " + std::to_string(columns));
   }
@@ -310,12 +333,21 @@ void EmbeddingTable::Restore(const EntrySource& source, std::size_t n, bool clea
   if (n > 0) RaiseTime(*std::max_element(source.timestamps, source.timestamps + n));
 }
 
-std::unique_ptr<EmbeddingTable> EmbeddingTable::EmptyLike(std::uint64_t capacity) const {
-  auto table = std::make_unique<EmbeddingTable>(config_bytes_);
-  if (capacity > config_.initial_capacity) {
-    table->rows_ = std::make_shared<RowTable>(format_.row_bytes(), capacity);
+void EmbeddingTable::Restore(const EntryBatch& batch, bool clear) {
+  const EntryLayout& got = batch.layout();
+  const bool any = batch.rows() > 0;  // the layout of nothing is unknown
+  if (any && got.dim() != format_.dim()) {
+    throw Error(ErrorKind::kInvalidArgument, "dimensions of the entries: got " + std::to_string(got.dim()) + ", want " +
+                                                 std::to_string(format_.dim()));
   }
-  return table;
+  // Segments without state leave no trace in a dump.
+  const auto same = [](const StateColumn& a, const StateColumn& b) { return a.field == b.field && a.count == b.count; };
+  const std::vector<StateColumn>& want = format_.layout().columns();
+  if (any && format_.training() &&
+      !std::equal(got.columns().begin(), got.columns().end(), want.begin(), want.end(), same)) {
+    throw Error(ErrorKind::kInvalidArgument, "optimizer state: got that of other optimizers than the table's");
+  }
+  Restore(batch.source(), batch.rows(), clear);
 }
 
 void EmbeddingTable::Swap(EmbeddingTable& other) {

@@ -87,6 +87,8 @@ class EmbeddingTable {
 
   // All ids in ascending order, as unsigned numbers.
   std::vector<std::uint64_t> Ids() const { return Rows()->Ids(); }
+  // In the same order those that at `time` have not expired, whatever the table's own config says of expiry.
+  std::vector<std::uint64_t> LiveIds(const ExpireConfig& expire, std::int64_t time) const;
   // All entries in that order, as they were at one moment. Writers wait until it is done.
   EntryBatch Save() const;
   // The entries of those ids that are there, in the order given. No writer waits.
@@ -99,13 +101,15 @@ class EmbeddingTable {
   // after Clear(), Swap() or Restore() with `clear`. Throws Error(kInvalidArgument) unless part < n.
   EntryBatch SavePart(std::uint64_t part, std::uint64_t n, std::uint64_t* position, std::size_t limit) const;
 
+  // Throws what Restore() would, and changes nothing: for those who restore several tables or none.
+  void CheckRestore(const EntrySource& source, std::size_t n) const;
+  // Restores the entries of a batch, as below; also throws Error(kInvalidArgument) for one of another layout.
+  void Restore(const EntryBatch& batch, bool clear);
   // Takes over n entries: all or, where it throws, none, unless memory ends. A training table needs a state column for
   // each of format().layout().columns(); a serving table encodes the values, ignores the rest and sets times to 0.
   // With `clear` the others go, in the moment in which the new ones are all there.
   void Restore(const EntrySource& source, std::size_t n, bool clear);
-  // Throws what Restore() would, and changes nothing: for those who restore several tables or none.
-  void CheckRestore(const EntrySource& source, std::size_t n) const;
-  // An empty table of the same config, with room for so many ids if that is more than the config says.
+  // An empty table of the same config, with room for so many ids.
   std::unique_ptr<EmbeddingTable> EmptyLike(std::uint64_t capacity = 0) const;
   // Takes over all entries of a table of the same config, which is left with this one's.
   void Swap(EmbeddingTable& other);

@@ -119,6 +119,31 @@ TEST(EmbeddingTable, SignedIdsAreTheSameBits) {
   EXPECT_TRUE(AsIds({}).empty());
 }
 
+TEST(EmbeddingTable, LiveIdsAreThoseThatHaveNotExpired) {
+  constexpr std::uint64_t kSlot = std::uint64_t{2} << 48;
+  constexpr std::int64_t kDay = 86400;
+  ExpireConfig expire;
+  expire.default_days = 3;
+  expire.days_of_slot[2] = 1;
+  const auto table = Make();
+  const Ids slow = Range(0, 5000);
+  const Ids fast = Range(kSlot, 5000);
+  table->Assign(slow, Rows(slow).data(), 100);
+  table->Assign(fast, Rows(fast).data(), 100);
+  table->Assign(Ids{7, kSlot + 9}, Rows({7, 9}).data(), 101);
+  const auto live = [&](std::int64_t days) { return table->LiveIds(expire, 100 + days * kDay); };
+  Ids all = slow;
+  all.insert(all.end(), fast.begin(), fast.end());
+  EXPECT_EQ(table->LiveIds(expire, 99 + kDay), all);
+  Ids rest = slow;
+  rest.push_back(kSlot + 9);
+  EXPECT_EQ(live(1), rest);
+  EXPECT_EQ(live(2), slow);
+  EXPECT_THAT(live(3), ElementsAre(7));
+  EXPECT_THAT(live(4), ElementsAre());
+  EXPECT_EQ(table->size(), 10'000u);
+}
+
 // The ids of all parts, in pieces of `limit`.
 std::multiset<std::uint64_t> SaveInParts(const EmbeddingTable& table, std::uint64_t parts, std::size_t limit) {
   std::multiset<std::uint64_t> ids;
@@ -187,7 +212,7 @@ TEST(EmbeddingTable, PartsBecomeRecordsAndATableAgain) {
     const EntryBatch batch = table->SavePart(0, 1, &position, 1);
     if (batch.rows() == 0) break;
     records[batch.target().ids[0]] = SerializeEntries(batch).at(0);
-    other->Restore(batch.source(), batch.rows(), false);
+    other->Restore(batch, false);
   }
   EXPECT_THAT(records, ElementsAre(Pair(-1, FromHex("09 ffffffffffffffff 15 00008040 15 0000a040 15 0000c040"
                                                     "1a 04 0a 02 12 00 20 07")),
@@ -199,6 +224,36 @@ TEST(EmbeddingTable, PartsBecomeRecordsAndATableAgain) {
   EXPECT_EQ(other->Save().target().timestamps[1], 7);
   // The values of lookups that are given by id have everything but the id.
   EXPECT_EQ(table->LookupEntry(ids)[0], records[3].substr(9));
+}
+
+TEST(EmbeddingTable, BatchesOfAnotherLayoutAreRefused) {
+  const EntryLayout narrow({{2, OptimizerKind::kSgd}});
+  const EntryLayout momentum({{3, OptimizerKind::kMomentum}});
+  const auto one = [](const EntryLayout& layout) {
+    EntryBatch batch(layout);
+    batch.Reserve(1);
+    std::fill_n(batch.target().values, layout.dim(), 1.0f);
+    *batch.target().ids = 5;
+    *batch.target().timestamps = 7;
+    batch.SetRows(1);
+    return batch;
+  };
+  for (const bool clear : {false, true}) {
+    const auto table = Make();
+    EXPECT_THAT(Caught([&] { table->Restore(one(narrow), clear); }),
+                Is(ErrorKind::kInvalidArgument, "dimensions of the entries: got 2, want 3"));
+    EXPECT_THAT(Caught([&] { table->Restore(one(momentum), clear); }),
+                Is(ErrorKind::kInvalidArgument, "other optimizers"));
+    EXPECT_EQ(table->size(), 0u);
+    // Without state it does not matter in which segments a dump was written.
+    table->Restore(one(EntryLayout({{1, OptimizerKind::kMovingAverage}, {2, OptimizerKind::kSgd}})), clear);
+    EXPECT_EQ(table->size(), 1u);
+    table->Restore(EntryBatch(), clear);  // of empty files
+    EXPECT_EQ(table->size(), clear ? 0u : 1u);
+    const auto serving = Make(false);
+    serving->Restore(one(momentum), clear);
+    EXPECT_THAT(LookUp(*serving, {5}), ElementsAre(1));
+  }
 }
 
 TEST(EmbeddingTable, AnEntryIsSavedOnceWhileTheTableGrows) {
