@@ -244,6 +244,7 @@ class TableColumns {
       throw Error(ErrorKind::kInvalidArgument, "values: got " + std::to_string(values.ndim()) + " dimensions, want 2");
     }
     std::vector<SegmentLayout> layouts;
+    py::ssize_t known = 0;
     for (const auto& [kind, arrays] : segments) {
       const OptimizerTraits* const traits = FindOptimizer(kind);
       if (traits == nullptr || traits->dump_field == 0) {
@@ -253,11 +254,18 @@ class TableColumns {
         throw Error(ErrorKind::kInvalidArgument, "columns of " + kind + ": got " + std::to_string(arrays.size()) +
                                                      ", want " + std::to_string(traits->state.size()));
       }
-      std::int32_t dim = 0;
+      py::ssize_t dim = 0;
       for (std::size_t i = 0; i < arrays.size() && dim == 0; ++i) {
-        if (traits->state[i].per_dim && arrays[i].ndim() == 2) dim = static_cast<std::int32_t>(arrays[i].shape(1));
+        if (traits->state[i].per_dim && arrays[i].ndim() == 2) dim = arrays[i].shape(1);
       }
-      layouts.push_back({dim, traits->kind});
+      // Of all segments together, so that none of them is too large for its field. Readers refuse such dumps too.
+      if (dim > values.shape(1) - known) {
+        throw Error(ErrorKind::kInvalidArgument, "dimensions with an optimizer state: got " +
+                                                     std::to_string(known + dim) + ", want at most " +
+                                                     std::to_string(values.shape(1)));
+      }
+      known += dim;
+      layouts.push_back({static_cast<std::int32_t>(dim), traits->kind});
     }
     return EntryLayout(std::move(layouts), static_cast<std::size_t>(values.shape(1)));
   }

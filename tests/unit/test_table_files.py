@@ -523,6 +523,10 @@ def test_memory_of_pieces_is_flat(multi, tmp_path):
             {"opt": (mx.OptimizerState("adagrad", {"norm": np.zeros((1, 1))}),)},
             r"adagrad's norm: got shape \(1, 1\), want \(2, 1\)",
         ),
+        (
+            {"opt": (mx.OptimizerState("adagrad", {"norm": np.zeros((2, 1))}),) * 2},
+            "dimensions with an optimizer state: got 2, want at most 1",
+        ),
     ],
 )
 def test_refuses_arrays_that_do_not_belong_together(change, message, tmp_path):
