@@ -223,7 +223,8 @@ def test_finalizer_that_writes(tmp_path, compression):
             gc.collect()
         writer.close()
         assert sum(1 for _ in RecordReader(path, sys.argv[2])) == written[0]
-        assert refusals[0] or sys.version_info >= (3, 12)
+        # Zlib's codec is Python's, so that a collector may come within a call of it; snappy's is not.
+        assert bool(refusals[0]) == (sys.argv[2] == "zlib" and sys.version_info < (3, 12))
     """
     run(code, tmp_path / "records", compression)
 

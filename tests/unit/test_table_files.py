@@ -491,7 +491,8 @@ def test_memory_of_pieces_is_flat(multi, tmp_path):
         from tests.support.memory import peak_rss
         multi = sys.argv[2] == "True"
         rows, before = 0, 0
-        for chunk in mx.iter_multi_table(sys.argv[1]) if multi else mx.iter_table(sys.argv[1]):
+        pieces = (mx.iter_multi_table if multi else mx.iter_table)(sys.argv[1], rows_per_chunk=1 << 14)
+        for chunk in pieces:
             rows += len(chunk[1] if multi else chunk)
             before = before or peak_rss()  # with the first piece
         print(rows, peak_rss() - before)
@@ -500,9 +501,8 @@ def test_memory_of_pieces_is_flat(multi, tmp_path):
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     rows, growth = map(int, done.stdout.split())
     assert rows == len(dump)
-    # Two pieces may live at once: the one that the loop still holds, and the next. All of it would be six.
-    piece = size * (1 << 16) // len(dump)
-    assert growth < 2 * piece < size / 2
+    # Of 25 pieces two may live at once, beside the blocks being read.
+    assert growth < size / 4
 
 
 # --- arguments ---
