@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from mexport_pb import dtypes
@@ -14,7 +14,7 @@ from mexport_pb.check.problems import quote
 from mexport_pb.errors import DataError
 from mexport_pb.messages.shapes import count_elements, shape_to_list
 
-__all__ = ["SHAPE_TELLERS", "dtype_name", "why_no_constant", "why_not_legal", "why_other_shape"]
+__all__ = ["SHAPE_TELLERS", "dtype_name", "why_no_constant", "why_not_legal", "why_other_shape", "why_too_few_shapes"]
 
 SHAPE_TELLERS: Final = {"Const": "value", "Placeholder": "shape"}
 """Ops whose one output has the shape that an attribute tells."""
@@ -123,6 +123,18 @@ def why_no_constant(value: AttrValue, dtype: AttrValue) -> str | None:
     return None
 
 
+def why_too_few_shapes(outputs: Sequence[int] | None, said: AttrValue) -> str | None:
+    """Why `_output_shapes` lacks the shape of an output; None if it does not, or their number is not known.
+
+    TensorFlow's import refuses such a node.
+    """
+    if outputs is None or len(said.list.shape) >= len(outputs):
+        return None
+    if (said.ByteSize() and not said.HasField("list")) or (said.list.ByteSize() and not said.list.shape):
+        return None  # of another type, of which the import takes no notice
+    return f"got {len(said.list.shape)} shapes, want {len(outputs)}, one for each output"
+
+
 def why_other_shape(op_name: str, values: Mapping[str, AttrValue], said: AttrValue) -> str | None:
     """Why `_output_shapes` of one of :data:`SHAPE_TELLERS` contradicts what tells its shape; None if it does not.
 
@@ -133,7 +145,7 @@ def why_other_shape(op_name: str, values: Mapping[str, AttrValue], said: AttrVal
     known = value.tensor.tensor_shape if key == "value" else value.shape
     shapes = said.list.shape
     if not shapes:
-        return "got no shape, want one for each output"
+        return None  # which is told of every op
     if key == "shape" and not known.dim:
         return None  # of a placeholder, which for old graphs means nothing
     got, want = shape_to_list(shapes[0]), shape_to_list(known)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from mexport_pb._proto.graph_pb2 import FunctionDef, FunctionDefLibrary, OpDef
 from mexport_pb.check.attrs import dtype_name
 from mexport_pb.check.calls import Callee
-from mexport_pb.check.nodes import Scope
+from mexport_pb.check.nodes import BODY_NODE_NAME, Scope
 from mexport_pb.check.ops import UNKNOWN, Ops
 from mexport_pb.check.problems import Report, quote
 
@@ -21,7 +21,12 @@ def name_functions(library: Sequence[FunctionDef], report: Report) -> dict[str, 
         name = function.signature.name
         if not name:
             report.error("function ''", "no name")
-        if functions.setdefault(name, function) is not function:
+        first = functions.setdefault(name, function)
+        if first is function:
+            continue
+        if first == function:
+            report.warn(f"function {quote(name)}", "it is in the library twice")
+        else:
             report.error(f"function {quote(name)}", "the name is taken")
     return functions
 
@@ -46,6 +51,8 @@ def check_function(name: str, function: FunctionDef, ops: Ops, callees: Mapping[
     if len(arguments) < len(function.signature.input_arg):
         report.error(where, "two arguments of the same name")
     for arg in function.signature.input_arg:
+        if not BODY_NODE_NAME.match(arg.name):
+            report.error(where, f"argument {quote(arg.name)}: illegal name: want letters, digits and '_'")
         if not arg.type:
             report.error(
                 where, f"argument {quote(arg.name)}: its dtype depends on the call: the Python loader refuses it"

@@ -10,7 +10,14 @@ from typing import Final
 from mexport_pb import dtypes
 from mexport_pb._proto import tensor_pb2
 from mexport_pb._proto.graph_pb2 import AttrValue, NodeDef
-from mexport_pb.check.attrs import SHAPE_TELLERS, dtype_name, why_no_constant, why_not_legal, why_other_shape
+from mexport_pb.check.attrs import (
+    SHAPE_TELLERS,
+    dtype_name,
+    why_no_constant,
+    why_not_legal,
+    why_other_shape,
+    why_too_few_shapes,
+)
 from mexport_pb.check.calls import CALLERS, Callee, why_not_callable
 from mexport_pb.check.devices import check_device
 from mexport_pb.check.ops import UNKNOWN, Op, Ops, Signature, attr_of
@@ -21,7 +28,7 @@ __all__ = ["PLACEHOLDERS", "Scope"]
 PLACEHOLDERS: Final = frozenset({"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"})
 
 _NODE_NAME: Final = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*(?:>[A-Za-z0-9.][A-Za-z0-9_.\-/]*)*\Z")
-_BODY_NODE_NAME: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\-/>]*\Z")
+BODY_NODE_NAME: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\-/>]*\Z")
 
 # The one lawful kind of cycle: a Merge that takes from a NextIteration.
 _LOOP_SOURCES: Final = frozenset({"NextIteration", "RefNextIteration"})
@@ -106,7 +113,7 @@ class Scope:
 
     def check(self) -> None:
         """Report everything wrong with the nodes."""
-        legal = _NODE_NAME if self._body_of is None else _BODY_NODE_NAME
+        legal = _NODE_NAME if self._body_of is None else BODY_NODE_NAME
         for index, node in enumerate(self._nodes):
             name = node.name
             if not legal.match(name):
@@ -145,11 +152,15 @@ class Scope:
         rules = {} if op is None else op.attrs
         for key, value in values.items():
             rule = rules.get(key)
+            kind = value.WhichOneof("value")
+            if kind is None and self._body_of is not None:
+                # What a call fills in is looked for in every attribute of a body.
+                self._error(node, f"attribute {quote(key)}: it has no value")
+                continue
             if rule is None and key.startswith("_"):
                 if key == _COLOCATION and self._body_of is None:
                     self._check_colocation(node, value)
                 continue
-            kind = value.WhichOneof("value")
             if kind == "placeholder":
                 if self._body_of is None:
                     self._error(node, f"attribute {quote(key)} is a placeholder outside of a function")
@@ -163,14 +174,22 @@ class Scope:
             reason = why_no_constant(attr_of(values, "value"), attr_of(values, "dtype"))
             if reason is not None:
                 self._error(node, reason)
-        if op_name in SHAPE_TELLERS and _SHAPES in values and self._body_of is None:
-            reason = why_other_shape(op_name, values, values[_SHAPES])
-            if reason is not None:
-                self._error(node, f"attribute {quote(_SHAPES)}: {reason}")
         if op_name in CALLERS:
             for key, reason in why_not_callable(op_name, values, self._callees):
                 self._error(node, f"attribute {quote(key)}: {reason}")
-        return None if op is None else op.signature(values)
+        signature = None if op is None else op.signature(values)
+        if _SHAPES in values and self._body_of is None:
+            self._check_shapes(node, op_name, values, signature)
+        return signature
+
+    def _check_shapes(
+        self, node: NodeDef, op_name: str, values: Mapping[str, AttrValue], signature: Signature | None
+    ) -> None:
+        reason = why_too_few_shapes(None if signature is None else signature.outputs, values[_SHAPES])
+        if reason is None and op_name in SHAPE_TELLERS:
+            reason = why_other_shape(op_name, values, values[_SHAPES])
+        if reason is not None:
+            self._error(node, f"attribute {quote(_SHAPES)}: {reason}")
 
     def _report_missing(self, node: NodeDef, op: Op, values: Mapping[str, AttrValue]) -> None:
         # Not all are looked for: a hostile op has millions, and each of as many nodes would lack them.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
 
 from google.protobuf.message import Message
 
@@ -180,7 +181,10 @@ class _SaverWriter:
             return self._output_of(variable.read, variable.dtype, variable.shape)
         handle = self._handle(variable)
         with graph.device(variable.node.device):
-            with graph.name_scope("Read"):
+            with graph.name_scope("Read"), ExitStack() as placed:
+                if variable.caching_device is not None:
+                    placed.enter_context(graph.device(None))
+                    placed.enter_context(graph.device(variable.caching_device))
                 graph.op("DisableCopyOnRead", [handle])
                 attrs = {"dtype": variable.dtype}
                 read = graph.op("ReadVariableOp", [handle], attrs=attrs, shapes=[variable.shape]).output

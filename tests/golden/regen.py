@@ -92,7 +92,7 @@ def check(name: str) -> list[str]:
     with tempfile.TemporaryDirectory() as work:
         try:
             got = read_files(write_export(name, Path(work)))
-        except (MexportError, OSError) as error:
+        except (MexportError, OSError, TypeError, ValueError) as error:  # the last two of changed options
             return [f"{name}: cannot be written any more: {error}"]
     want = read_files(folder / "export")
     problems = [f"{name}/{path}: is not written any more" for path in sorted(want.keys() - got.keys())]
@@ -101,7 +101,7 @@ def check(name: str) -> list[str]:
         if want[path] != got[path]:
             problems.append(f"{name}/{path}: {_describe(path, want[path], got[path])}")
     text = folder / "saved_model.pbtxt"
-    if not text.exists() or text.read_text() != _text(want.get("saved_model.pb", b"")):
+    if not text.exists() or text.read_bytes() != _text(want.get("saved_model.pb", b"")).encode():
         problems.append(f"{name}/saved_model.pbtxt: is not the text of export/saved_model.pb")
     return problems
 
@@ -127,6 +127,8 @@ def find_strays() -> list[str]:
         parts = {"export", "saved_model.pbtxt"} | ({"input"} if name in FROM_TENSORFLOW else set())
         found = {path.name for path in (release / name).iterdir()} if (release / name).is_dir() else set()
         problems += [f"{name}/{path}: does not belong here" for path in sorted(found - parts)]
+    links = [path for path in sorted(release.rglob("*")) if path.is_symlink()]
+    problems += [f"{path.relative_to(release).as_posix()}: is a link" for path in links]
     return problems + [f"{path.relative_to(release).as_posix()}: is empty" for path in _empty_folders(release)]
 
 
@@ -144,7 +146,7 @@ def _checksums(names: Iterable[str]) -> dict[str, str]:
 
 def _read_checksums() -> dict[str, str]:
     path = GOLDEN / VERSION / _CHECKSUMS
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     return {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
 
 
@@ -173,7 +175,7 @@ def _update(name: str) -> None:
         export = write_export(name, Path(work))
         shutil.rmtree(folder / "export", ignore_errors=True)
         _copy_export(export, folder / "export")
-    (folder / "saved_model.pbtxt").write_text(_text((folder / "export" / "saved_model.pb").read_bytes()))
+    (folder / "saved_model.pbtxt").write_bytes(_text((folder / "export" / "saved_model.pb").read_bytes()).encode())
 
 
 def _make_input(name: str) -> None:
@@ -215,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.inputs and name in FROM_TENSORFLOW:
             _make_input(name)
             pbtxt = _text((GOLDEN / VERSION / name / "export" / "saved_model.pb").read_bytes())
-            (GOLDEN / VERSION / name / "saved_model.pbtxt").write_text(pbtxt)
+            (GOLDEN / VERSION / name / "saved_model.pbtxt").write_bytes(pbtxt.encode())
             problems += check(name)
         elif args.update and name not in FROM_TENSORFLOW:
             _update(name)

@@ -63,6 +63,11 @@ def _swap(path: Path, old: bytes, new: bytes) -> None:
         (lambda f: (f / "export/more").write_text("x"), "export/more: is not written any more".replace("export/", "")),
         (lambda f: (f / "export/saved_model.pb").unlink(), "saved_model.pb: is new"),
         (lambda f: _swap(f / "saved_model.pbtxt", b"serving", b"servinG"), "is not the text of"),
+        (lambda f: _swap(f / "saved_model.pbtxt", b"\n", b"\r\n"), "is not the text of"),
+        (lambda f: _swap(f / "saved_model.pbtxt", b"serving", b"\xff"), "is not the text of"),
+        (lambda f: _swap(f / "input/options.json", b"clear", b"unclear"), "cannot be written any more"),
+        (lambda f: _swap(f / "input/options.json", b"{", b""), "cannot be written any more"),
+        (lambda f: (f / "export/link").symlink_to("nothing"), "export/link: is a link"),
     ],
 )
 def test_check_finds_every_change(changed, change, expected, capsys):

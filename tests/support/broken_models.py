@@ -121,6 +121,11 @@ def two_functions(meta_graph: MetaGraphDef) -> None:
     meta_graph.graph_def.library.function.add(signature=OpDef(name=function(meta_graph, "choice_true").signature.name))
 
 
+def equal_functions(meta_graph: MetaGraphDef) -> None:
+    for _ in range(2):
+        meta_graph.graph_def.library.function.add(signature=OpDef(name="same"))
+
+
 def say_shape(meta_graph: MetaGraphDef, name: str, *shapes: list[int]) -> None:
     node(meta_graph, name).attr["_output_shapes"].CopyFrom(mm.make_attr_value(list(shapes), "list(shape)"))
 
@@ -298,9 +303,23 @@ BROKEN = [
     Broken(
         "no output shape of a constant",
         lambda m: say_shape(m, "numbers"),
-        "node 'numbers': attribute '_output_shapes': got no shape, want one for each output",
+        "node 'numbers': attribute '_output_shapes': got 0 shapes, want 1, one for each output",
         "INVALID_ARGUMENT: Node 'numbers' has 1 outputs",
         "ValueError: Node 'numbers' has 1 outputs but the _output_shapes attribute specifies shapes for 0 outputs",
+    ),
+    Broken(
+        "no output shape of one of two outputs",
+        lambda m: node(m, "old_choice/Switch").attr["_output_shapes"].list.shape.pop(),
+        "node 'old_choice/Switch': attribute '_output_shapes': got 1 shapes, want 2, one for each output",
+        "INVALID_ARGUMENT: Node 'old_choice/Switch' has 2 outputs",
+        "ValueError: Node 'old_choice/Switch' has 2 outputs but the _output_shapes attribute specifies shapes for 1",
+    ),
+    Broken(
+        "output shapes without a value",
+        lambda m: node(m, "y").attr["_output_shapes"].Clear(),
+        "node 'y': attribute '_output_shapes': got 0 shapes, want 1, one for each output",
+        "INVALID_ARGUMENT: Node 'y' has 1 outputs",
+        "ValueError: Node 'y' has 1 outputs but the _output_shapes attribute specifies shapes for 0 outputs",
     ),
     Broken(
         "cycle",
@@ -576,6 +595,20 @@ BROKEN = [
         "function 'f': argument 'x': its dtype depends on the call: the Python loader refuses it",
         None,
         "TypeError: Cannot convert the argument `type_value`: 0 to a",
+    ),
+    Broken(
+        "body: argument of an illegal name",
+        lambda m: setattr(function(m, "loop_cond").signature.input_arg[1], "name", "a:b"),
+        "function 'loop_cond",
+        "Node 'a:b': Node name contains invalid characters",
+        "Node 'a:b': Node name contains invalid characters",
+    ),
+    Broken(
+        "body: attribute without a value",
+        lambda m: body_node(m, "loop_cond", "Less").attr["_mine"].SetInParent(),
+        "function 'loop_cond",
+        "Failed to bind all placeholders",
+        "Failed to bind all placeholders",
     ),
     Broken(
         "body: cycle",
@@ -968,6 +1001,11 @@ LOADED: dict[str, tuple[Callable[[MetaGraphDef], Any], list[str]]] = {
         ["op 'MatMul': it is listed with two signatures, so its nodes are not checked"],
     ),
     "an op of the list lost": (lambda m: unlist(m, "MatMul"), []),
+    "output shapes of another type": (lambda m: set_attr(node(m, "y"), "_output_shapes", 2, "int"), []),
+    "an equal function twice": (
+        equal_functions,
+        ["function 'same': it is in the library twice"],
+    ),
     "no signature": (lambda m: m.ClearField("signature_def"), []),
     "input with index 0": (lambda m: set_input(m, "y", 0, node(m, "y").input[0] + ":0"), []),
     "input with index 00": (lambda m: set_input(m, "y", 0, node(m, "y").input[0] + ":00"), []),

@@ -885,7 +885,7 @@ def test_the_restore_must_set_variables_from_the_file():
         ([2, 3], [[2, 4]], "got [2, 4], but attribute 'shape' is of shape [2, 3]"),
         ([None, 3], [[3]], "got [3], but attribute 'shape' is of shape [?, 3]"),
         ([1] * 9, [[2] * 9], f"got [{'2, ' * 8}…], but attribute 'shape' is of shape [{'1, ' * 8}…]"),
-        ([2, 3], [], "got no shape, want one for each output"),
+        ([2, 3], [], "got 0 shapes, want 1, one for each output"),
     ],
 )
 def test_shapes_of_outputs(shape, said, message):
