@@ -16,7 +16,6 @@ from mexport_pb.graph import binding
 from mexport_pb.graph.devices import DeviceSpec, merge_devices
 from mexport_pb.graph.full_types import full_type_of
 from mexport_pb.graph.names import NameStack
-from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.graph.shape_functions import InferenceContext, infer_shapes
 from mexport_pb.graph.tensor import Operation, Shape, Tensor
 from mexport_pb.graph.variable import Variable
@@ -29,6 +28,7 @@ from mexport_pb.messages import (
     shape_to_list,
     to_message,
 )
+from mexport_pb.messages.op_defs import OpDefs
 
 if TYPE_CHECKING:
     from mexport_pb.graph.builder import GraphBuilder

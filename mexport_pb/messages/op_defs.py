@@ -19,7 +19,7 @@ __all__ = ["OpDefs", "known_ops", "op_def"]
 @functools.cache
 def _lines() -> dict[str, str]:
     # Every op is one line, which says its name first.
-    text = resources.files("mexport_pb.graph").joinpath("op_defs.pbtxt").read_text(encoding="utf-8")
+    text = resources.files("mexport_pb.messages").joinpath("op_defs.pbtxt").read_text(encoding="utf-8")
     return {line.split('"', 2)[1]: line for line in text.splitlines() if not line.startswith("#")}
 
 
