@@ -52,9 +52,11 @@ from mexport_pb.table.hash_table import (
     hash_table_from_config,
     test_hash_table,
 )
+from mexport_pb.table.ledger import TableLedger, TableSetLedger
 from mexport_pb.table.multi import read_multi_table, write_multi_table
 from mexport_pb.table.multi_hash_table import MultiHashTable, RaggedIds
 from mexport_pb.table.multi_table import MultiTable
+from mexport_pb.table.slim import ServingTables, slim_multi_table, slim_table
 
 __all__ = [
     "AdadeltaOptimizer",
@@ -85,9 +87,12 @@ __all__ = [
     "RandomUniformInitializer",
     "RmspropOptimizer",
     "RmspropV2Optimizer",
+    "ServingTables",
     "SgdOptimizer",
     "StochasticRoundingFloat16OptimizerWrapper",
     "TableDump",
+    "TableLedger",
+    "TableSetLedger",
     "ZerosInitializer",
     "create_dummy_hash_filter",
     "create_dummy_sync_client",
@@ -102,6 +107,8 @@ __all__ = [
     "iter_table",
     "read_multi_table",
     "read_table",
+    "slim_multi_table",
+    "slim_table",
     "test_hash_table",
     "write_multi_table",
     "write_table",
