@@ -31,6 +31,7 @@ class TableFiles:
         names: Of the files with entries, in the order of the shards.
         meta_names: Of the files that say which entries are of which table, for many tables; else empty.
         shared: Whether the model reads them where they are.
+        asset_names: The files of it below ``assets/`` of the export; those of a copy unless its writer says otherwise.
     """
 
     table: GraphTable
@@ -39,6 +40,7 @@ class TableFiles:
     names: tuple[str, ...]
     meta_names: tuple[str, ...]
     shared: bool
+    asset_names: tuple[str, ...] = ()
 
     @property
     def basename(self) -> str:
@@ -82,7 +84,9 @@ def find_table_files(
             _check_regular(table, path)
         _check_dims(table, basename, paths, metas)
         names = tuple(os.path.basename(path) for path in paths)
-        found.append(TableFiles(table, folder, prefix, names, tuple(os.path.basename(one) for one in metas), shared))
+        meta_names = tuple(os.path.basename(path) for path in metas)
+        assets = () if shared else (*names, *meta_names)
+        found.append(TableFiles(table, folder, prefix, names, meta_names, shared, assets))
     _check_apart(found)
     return found
 

@@ -192,7 +192,8 @@ class _AssetBase:
 
     def tensor(self) -> Tensor:
         if self._tensor is None:
-            self._tensor = self._present() or self._made()
+            present = self._present()
+            self._tensor = self._made() if present is None else present
         return self._tensor
 
     def _present(self) -> Tensor | None:
@@ -230,7 +231,7 @@ def _add_restores(extension: GraphExtension, found: Sequence[TableFiles]) -> lis
         base: Tensor | str = f"{files.folder}/"
         if not files.shared:
             # Two tables may have been one once: their file is one asset.
-            new = [name for name in (*files.names, *files.meta_names) if name not in present]
+            new = [name for name in files.asset_names if name not in present]
             _add_assets(extension, new)
             present.update(new)
             base = asset_base.tensor()
