@@ -187,6 +187,29 @@ std::uint64_t EmbeddingTable::Evict(std::optional<std::int64_t> time) {
 
 void EmbeddingTable::Clear() { ExchangeRows(std::make_shared<RowTable>(format_.row_bytes(), 1)); }
 
+std::vector<std::uint64_t> EmbeddingTable::LiveIds(const ExpireConfig& expire, std::int64_t time) const {
+  const std::shared_ptr<RowTable> rows = Rows();
+  std::vector<std::uint64_t> ids = rows->Ids();
+  std::size_t live = 0;
+  rows->Read<RowTable::Timestamps::kRead>(
+      ids, 0, [](std::size_t) { return nullptr; },
+      [&](std::size_t i, std::uint32_t timestamp) {
+        // Ids are read in groups ahead of this one, never behind it.
+        if (time - timestamp < expire.Seconds(ids[i])) ids[live++] = ids[i];
+      },
+      [](std::size_t) {});
+  ids.resize(live);
+  return ids;
+}
+
+std::unique_ptr<EmbeddingTable> EmbeddingTable::EmptyLike(std::uint64_t capacity) const {
+  auto table = std::make_unique<EmbeddingTable>(config_bytes_);
+  if (capacity > config_.initial_capacity) {
+    table->rows_ = std::make_shared<RowTable>(format_.row_bytes(), capacity);
+  }
+  return table;
+}
+
 void EmbeddingTable::CopyToBatch(const std::uint8_t* row, std::uint64_t id, std::uint32_t timestamp, std::size_t i,
                                  const EntryTarget& to) const {
   to.ids[i] = static_cast<std::int64_t>(id);

@@ -82,6 +82,8 @@ class EmbeddingTable {
 
   // All ids in ascending order, as unsigned numbers.
   std::vector<std::uint64_t> Ids() const { return Rows()->Ids(); }
+  // In the same order those that at `time` have not expired, whatever the table's own config says of expiry.
+  std::vector<std::uint64_t> LiveIds(const ExpireConfig& expire, std::int64_t time) const;
   // All entries in that order, as they were at one moment. Writers wait until it is done.
   EntryBatch Save() const;
   // The entries of those ids that are there, in the order given. No writer waits.
@@ -98,8 +100,8 @@ class EmbeddingTable {
   // each of format().layout().columns(); a serving table encodes the values, ignores the rest and sets times to 0.
   // With `clear` the others go, in the moment in which the new ones are all there.
   void Restore(const EntrySource& source, std::size_t n, bool clear);
-  // An empty table of the same config.
-  std::unique_ptr<EmbeddingTable> EmptyLike() const { return std::make_unique<EmbeddingTable>(config_bytes_); }
+  // An empty table of the same config, with room for so many ids.
+  std::unique_ptr<EmbeddingTable> EmptyLike(std::uint64_t capacity = 0) const;
   // Takes over all entries of a table of the same config, which is left with this one's.
   void Swap(EmbeddingTable& other);
 
