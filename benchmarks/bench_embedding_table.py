@@ -1,7 +1,9 @@
 """Embedding tables in memory, beside TensorFlow's MutableHashTable in the same run.
 
 Ids are random, lookups go to ids that are there, uniformly. Every way runs in a process of its own, because the memory
-that it takes is measured too. Both tables are used from one thread, and TensorFlow is told to use one.
+that it takes is measured too. Both tables are used from one thread, and TensorFlow is told to use one; rates are ids a
+second of processor time, so that other work on the machine does not count. At full size TensorFlow's table needs some
+13 GB; ``--ours`` leaves it out.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -31,10 +34,10 @@ def resident() -> int:
     return int(status["VmRSS"].split()[0]) * 1024
 
 
-def seconds(work) -> float:
-    start = time.perf_counter()
+def seconds(work, clock=time.process_time) -> float:
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def batches(ids):
@@ -54,8 +57,8 @@ def measure(sizes: Sizes, insert, lookup, threads: int = 1) -> dict[str, float]:
     filling = seconds(lambda: [insert(batch, values[: len(batch)]) for batch in batches(ids)])
     bytes_per_row = (resident() - before) / len(ids)
 
-    def best(work) -> float:
-        return sizes.embedding_lookups / min(seconds(work) for _ in range(max(sizes.repeats, 2)))
+    def best(work, clock=time.process_time) -> float:
+        return sizes.embedding_lookups / min(seconds(work, clock) for _ in range(max(sizes.repeats, 2)))
 
     result = {
         "insert": len(ids) / filling,
@@ -77,7 +80,7 @@ def measure(sizes: Sizes, insert, lookup, threads: int = 1) -> dict[str, float]:
             for worker in workers:
                 worker.join()
 
-        result["threads"] = best(together)
+        result["threads"] = best(together, time.perf_counter)
     return result
 
 
@@ -94,6 +97,67 @@ def work_ours(sizes: Sizes) -> dict[str, float]:
         table.lookup(ids, out=outs.array[: len(ids)])
 
     return measure(sizes, table.assign, lookup, threads=2)
+
+
+def work_growing(sizes: Sizes) -> dict[str, float]:
+    """Small lookups while another thread makes the table grow from empty, and when nothing else happens."""
+    import mexport_pb as mx
+
+    segment = mx.CombineAsSegment(sizes.embedding_dim, mx.ZerosInitializer(), mx.SgdOptimizer(), mx.Fp32Compressor())
+    table = mx.EmbeddingTable(mx.CuckooHashTableConfig(mx.entry_config(segment, serving=True)))
+    ids = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, sizes.embedding_grown_rows)
+    values = np.ones((BATCH, sizes.embedding_dim), np.float32)
+    asked = ids[:256]
+    out = np.zeros((256, sizes.embedding_dim), np.float32)
+    table.assign(asked, values[:256])
+
+    def latencies(go_on) -> list[float]:
+        taken = []
+        while go_on():
+            start = time.perf_counter()
+            table.lookup(asked, out=out)
+            taken.append(time.perf_counter() - start)
+        return taken
+
+    alone = iter(range(200_000 if len(ids) > 1_000_000 else 1000))
+    quiet = latencies(lambda: next(alone, None) is not None)
+    writer = threading.Thread(target=lambda: [table.assign(batch, values[: len(batch)]) for batch in batches(ids)])
+    writer.start()
+    growing = latencies(writer.is_alive)
+    return {
+        f"{name}_{quantile}": float(np.quantile(taken, q))
+        for name, taken in (("quiet", quiet), ("growing", growing))
+        for quantile, q in (("median", 0.5), ("99.9%", 0.999), ("longest", 1.0))
+    } | {"batches": len(growing)}
+
+
+def work_training(sizes: Sizes) -> dict[str, float]:
+    """Training steps, then the whole table out and in, through files and without."""
+    import mexport_pb as mx
+
+    dim, n = 16, sizes.embedding_saved_rows
+    segment = mx.CombineAsSegment(dim, mx.RandomUniformInitializer(), mx.AdagradOptimizer(), mx.Fp32Compressor())
+    table = mx.EmbeddingTable(mx.CuckooHashTableConfig(mx.entry_config(segment)))
+    rng = np.random.default_rng(0)
+    ids = (np.arange(n, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)).view(np.int64)
+    gradients = rng.random((BATCH, dim), np.float32)
+    steps = batches(ids[rng.integers(0, n, sizes.embedding_lookups)])
+
+    def optimize(batch):
+        table.optimize(batch, gradients[: len(batch)], [0.01], 1)
+
+    result = {"optimize_new": n / seconds(lambda: [optimize(batch) for batch in batches(ids)])}
+    result["optimize"] = sizes.embedding_lookups / seconds(lambda: [optimize(batch) for batch in steps])
+    kept = []
+    result["save"] = n / seconds(lambda: kept.append(table.save()))
+    table.clear()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "table"
+        result["write"] = n / seconds(lambda: mx.write_table(path, kept.pop(), num_shards=4))
+        result["read"] = n / seconds(lambda: kept.append(mx.read_table(path)))
+    restored = mx.EmbeddingTable(mx.CuckooHashTableConfig(mx.entry_config(segment)))
+    result["restore"] = n / seconds(lambda: restored.restore(kept[0]))
+    return result
 
 
 def work_tensorflow(sizes: Sizes) -> dict[str, float]:
@@ -113,16 +177,8 @@ def run(way: str, quick: bool) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main() -> None:
-    parser = command_line_parser(__doc__)
-    parser.add_argument("--worker", help="for this script itself")
-    arguments = parser.parse_args()
-    sizes = sizes_of(arguments)
-    if arguments.worker:
-        print(json.dumps(globals()[f"work_{arguments.worker}"](sizes)))
-        return
-    ours, rival = run("ours", arguments.quick), run("tensorflow", arguments.quick)
-    print(f"{sizes.embedding_rows} ids x {sizes.embedding_dim} floats, batches of {BATCH}, M ids/s, one thread")
+def report(ours: dict[str, float], rival: dict[str, float] | None, sizes: Sizes) -> None:
+    print(f"{sizes.embedding_rows} ids x {sizes.embedding_dim} floats, batches of {BATCH}, M ids/s of processor time")
     print(f"  {'':<28}{'EmbeddingTable':>16}{'MutableHashTable':>18}{'ratio':>8}")
     for key, name in (
         ("insert", "insert, growing from empty"),
@@ -130,12 +186,42 @@ def main() -> None:
         ("lookup", "look up ids that are there"),
         ("absent", "look up ids that are not"),
     ):
-        print(f"  {name:<28}{ours[key] / 1e6:>16.2f}{rival[key] / 1e6:>18.2f}{ours[key] / rival[key]:>7.1f}x")
-    print(f"  {'look up, two threads':<28}{ours['threads'] / 1e6:>16.2f}")
+        beside = f"{rival[key] / 1e6:>18.2f}{ours[key] / rival[key]:>7.1f}x" if rival else ""
+        print(f"  {name:<28}{ours[key] / 1e6:>16.2f}{beside}")
+    print(f"  {'look up, two threads, wall':<28}{ours['threads'] / 1e6:>16.2f}")
     payload = 8 + 4 * sizes.embedding_dim
     for name, result in (("EmbeddingTable", ours), ("MutableHashTable", rival)):
-        ratio = result["bytes"] / payload
-        print(f"  bytes for each id, {name}: {result['bytes']:.1f}, {ratio:.3f} x key and payload ({payload})")
+        if result:
+            ratio = result["bytes"] / payload
+            print(f"  bytes for each id, {name}: {result['bytes']:.1f}, {ratio:.3f} x key and payload ({payload})")
+
+
+def main() -> None:
+    parser = command_line_parser(__doc__)
+    parser.add_argument("--ours", action="store_true", help="without TensorFlow's table")
+    parser.add_argument("--worker", help="for this script itself")
+    arguments = parser.parse_args()
+    sizes = sizes_of(arguments)
+    if arguments.worker:
+        print(json.dumps(globals()[f"work_{arguments.worker}"](sizes)))
+        return
+    report(run("ours", arguments.quick), None if arguments.ours else run("tensorflow", arguments.quick), sizes)
+    growing = run("growing", arguments.quick)
+    print(f"batches of 256 lookups while a table grows to {sizes.embedding_grown_rows} ids, microseconds")
+    for name in ("quiet", "growing"):
+        figures = ", ".join(f"{q} {growing[f'{name}_{q}'] * 1e6:.0f}" for q in ("median", "99.9%", "longest"))
+        print(f"  {name:<10}{figures}")
+    training = run("training", arguments.quick)
+    print(f"{sizes.embedding_saved_rows} ids x 16 floats with adagrad, M ids/s of processor time")
+    for key, name in (
+        ("optimize_new", "optimize ids that are new"),
+        ("optimize", "optimize ids that are there"),
+        ("save", "save() to columns"),
+        ("write", "write_table, 4 shards"),
+        ("read", "read_table"),
+        ("restore", "restore() from columns"),
+    ):
+        print(f"  {name:<28}{training[key] / 1e6:>16.2f}")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mexport_pb._proto.hash_table_pb2 import EntryDump
-
 from benchmarks.sizes import Sizes, from_command_line
+from mexport_pb._proto.hash_table_pb2 import EntryDump
 from mexport_pb.record import RecordReader, RecordWriter
 from mexport_pb.table import (
     OptimizerState,

@@ -27,6 +27,8 @@ class Sizes:
         embedding_rows: Ids of an embedding table.
         embedding_dim: Floats of each.
         embedding_lookups: Ids that a figure of lookups is measured over.
+        embedding_grown_rows: Ids that come while others are looked up.
+        embedding_saved_rows: Ids of a training table that is saved and restored.
         repeats: Each figure is the best of so many.
     """
 
@@ -43,6 +45,8 @@ class Sizes:
     embedding_rows: int
     embedding_dim: int
     embedding_lookups: int
+    embedding_grown_rows: int
+    embedding_saved_rows: int
     repeats: int
 
 
@@ -60,6 +64,8 @@ FULL = Sizes(
     embedding_rows=20_000_000,
     embedding_dim=32,
     embedding_lookups=4_000_000,
+    embedding_grown_rows=5_000_000,
+    embedding_saved_rows=10_000_000,
     repeats=5,
 )
 QUICK = Sizes(
@@ -76,6 +82,8 @@ QUICK = Sizes(
     embedding_rows=50_000,
     embedding_dim=32,
     embedding_lookups=100_000,
+    embedding_grown_rows=50_000,
+    embedding_saved_rows=20_000,
     repeats=1,
 )
 

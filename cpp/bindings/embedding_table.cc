@@ -121,17 +121,22 @@ void AssignWith(EmbeddingTable& table, const py::object& ids, const py::object& 
   const std::span<const std::uint64_t> view = IdsOf(id_array);
   const float* const from = FloatsOf("values", value_array, view.size(), table.dim());
   const py::gil_scoped_release release;
-  (table.*method)(view, from, update_time);
+  (table.*method)(view, from, update_time, Admit());
 }
 
 void Optimize(EmbeddingTable& table, const py::object& ids, const py::object& gradients,
-              const std::vector<float>& learning_rates, std::int64_t update_time, std::int64_t global_step) {
+              const std::vector<float>& learning_rates, std::int64_t update_time, std::int64_t global_step,
+              bool sum_gradients) {
   const py::array id_array = ArrayOf("ids", ids);
   const py::array gradient_array = ArrayOf("gradients", gradients);
   const std::span<const std::uint64_t> view = IdsOf(id_array);
   const float* const from = FloatsOf("gradients", gradient_array, view.size(), table.dim());
   const py::gil_scoped_release release;
-  table.Optimize(view, from, learning_rates, update_time, global_step);
+  table.Optimize(view, from,
+                 {.learning_rates = learning_rates,
+                  .update_time = update_time,
+                  .global_step = global_step,
+                  .sum_gradients = sum_gradients});
 }
 
 py::array_t<std::int32_t> Reinitialize(EmbeddingTable& table, const py::object& ids) {
@@ -189,6 +194,16 @@ py::tuple Save(const EmbeddingTable& table, const std::optional<py::object>& ids
     batch = table.Save(view);
   }
   return ToColumns(std::move(batch));
+}
+
+py::tuple SavePart(const EmbeddingTable& table, std::uint64_t part, std::uint64_t n, std::uint64_t position,
+                   std::size_t limit) {
+  EntryBatch batch;
+  {
+    const py::gil_scoped_release release;
+    batch = table.SavePart(part, n, &position, limit);
+  }
+  return py::make_tuple(ToColumns(std::move(batch)), position);
 }
 
 py::array_t<std::int64_t> Ids(const EmbeddingTable& table) {
@@ -292,12 +307,13 @@ void RegisterEmbeddingTable(py::module_& module) {
           },
           py::arg("ids"), py::arg("values"), py::arg("update_time"))
       .def("optimize", &Optimize, py::arg("ids"), py::arg("gradients"), py::arg("learning_rates"),
-           py::arg("update_time"), py::arg("global_step"))
+           py::arg("update_time"), py::arg("global_step"), py::arg("sum_gradients"))
       .def("reinitialize", &Reinitialize, py::arg("ids"))
       .def("evict", &EmbeddingTable::Evict, py::arg("time"), Guard())
       .def("clear", &EmbeddingTable::Clear, Guard())
       .def("ids", &Ids)
       .def("save", &Save, py::arg("ids"))
+      .def("save_part", &SavePart, py::arg("part"), py::arg("n"), py::arg("position"), py::arg("limit"))
       .def("restore", &Restore, py::arg("ids"), py::arg("values"), py::arg("timestamps"), py::arg("states"),
            py::arg("clear"))
       .def("swap", &EmbeddingTable::Swap, py::arg("other"), Guard());

@@ -96,53 +96,74 @@ std::vector<std::string> EmbeddingTable::LookupEntry(std::span<const std::uint64
   return entries;
 }
 
-void EmbeddingTable::Assign(std::span<const std::uint64_t> ids, const float* values, std::int64_t update_time) {
+void EmbeddingTable::Assign(std::span<const std::uint64_t> ids, const float* values, std::int64_t update_time,
+                            const Admit& admit) {
   const std::uint32_t seconds = Seconds(update_time);
   RaiseTime(update_time);
   const std::size_t dim = format_.dim();
   Rows()->Update(ids, [&](std::size_t i, RowTable::Entry& entry) {
     const float* const from = values + i * dim;
     if (config_.skip_zero_embedding && IsZero(from, dim)) return RowTable::Action::kErase;
-    if (!entry.existed) format_.Initialize(entry.row);
+    if (!entry.existed) {
+      if (admit && !admit(ids[i], 1)) return RowTable::Action::kNothing;
+      format_.Initialize(entry.row);
+    }
     format_.Assign(entry.row, from);
     entry.timestamp = seconds;
     return RowTable::Action::kStore;
   });
 }
 
-void EmbeddingTable::AssignAdd(std::span<const std::uint64_t> ids, const float* values, std::int64_t update_time) {
+void EmbeddingTable::AssignAdd(std::span<const std::uint64_t> ids, const float* values, std::int64_t update_time,
+                               const Admit& admit) {
   const std::uint32_t seconds = Seconds(update_time);
   RaiseTime(update_time);
   const std::size_t dim = format_.dim();
   std::vector<float> scratch;
   Rows()->Update(ids, [&](std::size_t i, RowTable::Entry& entry) {
-    if (!entry.existed) format_.Initialize(entry.row);
+    if (!entry.existed) {
+      if (admit && !admit(ids[i], 1)) return RowTable::Action::kNothing;
+      format_.Initialize(entry.row);
+    }
     format_.AssignAdd(entry.row, values + i * dim, &scratch);
     entry.timestamp = seconds;
     return RowTable::Action::kStore;
   });
 }
 
-void EmbeddingTable::Optimize(std::span<const std::uint64_t> ids, const float* gradients,
-                              std::span<const float> learning_rates, std::int64_t update_time,
-                              std::int64_t global_step) {
+void EmbeddingTable::Optimize(std::span<const std::uint64_t> ids, const float* gradients, const Training& training) {
   WantTraining("optimizing");
-  if (learning_rates.size() != format_.segments()) {
-    throw Error(ErrorKind::kInvalidArgument, "learning rates: got " + std::to_string(learning_rates.size()) +
-                                                 ", want " + std::to_string(format_.segments()) +
-                                                 ", one for each segment");
+  const std::size_t rates = training.learning_rates.size();
+  if (rates != format_.segments()) {
+    throw Error(ErrorKind::kInvalidArgument, "learning rates: got " + std::to_string(rates) + ", want " +
+                                                 std::to_string(format_.segments()) + ", one for each segment");
   }
-  if (global_step < 0) {
-    throw Error(ErrorKind::kInvalidArgument, "global step: got " + std::to_string(global_step) + ", want at least 0");
+  if (training.global_step < 0) {
+    throw Error(ErrorKind::kInvalidArgument,
+                "global step: got " + std::to_string(training.global_step) + ", want at least 0");
   }
-  const std::uint32_t seconds = Seconds(update_time);
-  RaiseTime(update_time);
-  format_.SetStep(global_step);
+  if (!training.sum_gradients) {
+    OptimizeEach(ids, gradients, training, nullptr);
+    return;
+  }
+  const DistinctIds distinct(ids);
+  OptimizeEach(distinct.ids(), distinct.Sum(gradients, format_.dim()).data(), training, &distinct);
+}
+
+void EmbeddingTable::OptimizeEach(std::span<const std::uint64_t> ids, const float* gradients, const Training& training,
+                                  const DistinctIds* distinct) {
+  const std::uint32_t seconds = Seconds(training.update_time);
+  RaiseTime(training.update_time);
+  format_.SetStep(training.global_step);
   const std::size_t dim = format_.dim();
   std::vector<float> scratch;
   Rows()->Update(ids, [&](std::size_t i, RowTable::Entry& entry) {
-    if (!entry.existed) format_.Initialize(entry.row);
-    format_.Optimize(entry.row, gradients + i * dim, learning_rates, global_step, &scratch);
+    if (!entry.existed) {
+      const std::uint64_t occurrences = distinct == nullptr ? 1 : distinct->count(i);
+      if (training.admit && !training.admit(ids[i], occurrences)) return RowTable::Action::kNothing;
+      format_.Initialize(entry.row);
+    }
+    format_.Optimize(entry.row, gradients + i * dim, training.learning_rates, training.global_step, &scratch);
     entry.timestamp = seconds;
     return RowTable::Action::kStore;
   });
@@ -165,6 +186,29 @@ std::uint64_t EmbeddingTable::Evict(std::optional<std::int64_t> time) {
 }
 
 void EmbeddingTable::Clear() { ExchangeRows(std::make_shared<RowTable>(format_.row_bytes(), 1)); }
+
+std::vector<std::uint64_t> EmbeddingTable::LiveIds(const ExpireConfig& expire, std::int64_t time) const {
+  const std::shared_ptr<RowTable> rows = Rows();
+  std::vector<std::uint64_t> ids = rows->Ids();
+  std::size_t live = 0;
+  rows->Read<RowTable::Timestamps::kRead>(
+      ids, 0, [](std::size_t) { return nullptr; },
+      [&](std::size_t i, std::uint32_t timestamp) {
+        // Ids are read in groups ahead of this one, never behind it.
+        if (time - timestamp < expire.Seconds(ids[i])) ids[live++] = ids[i];
+      },
+      [](std::size_t) {});
+  ids.resize(live);
+  return ids;
+}
+
+std::unique_ptr<EmbeddingTable> EmbeddingTable::EmptyLike(std::uint64_t capacity) const {
+  auto table = std::make_unique<EmbeddingTable>(config_bytes_);
+  if (capacity > config_.initial_capacity) {
+    table->rows_ = std::make_shared<RowTable>(format_.row_bytes(), capacity);
+  }
+  return table;
+}
 
 void EmbeddingTable::CopyToBatch(const std::uint8_t* row, std::uint64_t id, std::uint32_t timestamp, std::size_t i,
                                  const EntryTarget& to) const {
@@ -222,6 +266,27 @@ EntryBatch EmbeddingTable::Save(std::span<const std::uint64_t> ids) const {
       [&](std::size_t i, std::uint32_t timestamp) { CopyToBatch(row.get(), ids[i], timestamp, n++, batch.target()); },
       [](std::size_t) {});
   batch.SetRows(n);
+  return batch;
+}
+
+EntryBatch EmbeddingTable::SavePart(std::uint64_t part, std::uint64_t n, std::uint64_t* position,
+                                    std::size_t limit) const {
+  WantTraining("saving");
+  if (part >= n) {
+    throw Error(ErrorKind::kInvalidArgument, "part of a table: got " + std::to_string(part) + " of " +
+                                                 std::to_string(n) + ", want a smaller number");
+  }
+  RowTable::Piece piece = RowTable::PieceOf(part, n);
+  const std::uint64_t first = piece.begin;
+  EntryBatch batch(format_.layout());
+  if (*position > piece.last - first) return batch;
+  piece.begin += *position;
+  Rows()->Scan(&piece, limit, [&](std::uint64_t id, const std::uint8_t* row, std::uint32_t timestamp) {
+    batch.ReserveOneMore();
+    CopyToBatch(row, id, timestamp, batch.rows(), batch.target());
+    batch.SetRows(batch.rows() + 1);
+  });
+  *position = piece.begin - first;
   return batch;
 }
 

@@ -1,5 +1,6 @@
 #include "core/row_table.h"
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <thread>
@@ -187,6 +188,43 @@ void RowTable::Snapshot::Prefetch(std::size_t i) const {
   const std::size_t size = std::min(arena_.stride(), kMaxPrefetch);
   for (std::size_t offset = 0; offset < size; offset += kLine) __builtin_prefetch(row + offset);
   __builtin_prefetch(arena_.Timestamp(entries_[i].row));
+}
+
+RowTable::Piece RowTable::PieceOf(std::uint64_t i, std::uint64_t n) {
+  const auto begin = [n](std::uint64_t of) { return (static_cast<unsigned __int128>(of) << 64) / n; };
+  return {static_cast<std::uint64_t>(begin(i)), static_cast<std::uint64_t>(begin(i + 1) - 1)};
+}
+
+std::vector<RowTable::HashedRow> RowTable::Collect(const Stripe& stripe, std::uint64_t begin, std::uint64_t last,
+                                                   std::size_t limit) const {
+  std::vector<HashedRow> found;
+  const BucketArray& array = *stripe.owner;
+  const std::uint64_t end = array.Home(WithinStripe(last));
+  // Homes are in the order of hashes. An id is in its home or further on, beyond the end of the array at its front.
+  bool beyond = false;
+  bool past_last = false;
+  for (std::uint64_t b = array.Home(WithinStripe(begin));; ++b) {
+    if (b == array.count()) {
+      if (beyond) break;
+      beyond = true;
+      b = 0;
+    }
+    const Bucket& bucket = array[b];
+    for (std::size_t slot = 0; slot < Bucket::kSlots; ++slot) {
+      if (bucket.rows[slot] == 0) continue;
+      const std::uint64_t hash = Hash(bucket.ids[slot]);
+      const bool from_the_end = array.Home(WithinStripe(hash)) > b;
+      if (hash < begin || hash > last || from_the_end != beyond) continue;
+      found.push_back({hash, bucket.ids[slot], bucket.rows[slot] - 1});
+    }
+    past_last = past_last || b == end;
+    // Where no id went past this bucket, all whose home is up to here have been seen.
+    const bool complete = (bucket.state & Bucket::kMaxOverflow) == 0;
+    if (complete && (past_last || found.size() >= limit)) break;
+  }
+  std::sort(found.begin(), found.end(), [](const HashedRow& a, const HashedRow& b) { return a.hash < b.hash; });
+  if (found.size() > limit) found.resize(limit);
+  return found;
 }
 
 std::vector<std::uint64_t> RowTable::Ids() const {

@@ -82,6 +82,19 @@ class RowTable {
     const RowArena& arena_;
     std::vector<IdRow> entries_;
   };
+  // A piece of the table: the entries whose hashes are in [begin, last].
+  struct Piece {
+    std::uint64_t begin;
+    std::uint64_t last;
+  };
+  // The piece `i` of `n` about equal ones. REQUIRES: i < n
+  static Piece PieceOf(std::uint64_t i, std::uint64_t n);
+  // Calls visit(id, row, timestamp) for the first `limit` entries of the piece, fewer only where there are no more, and
+  // leaves the others in `piece`. Returns how many. An entry that is there throughout is visited once, in whatever
+  // pieces and whatever else happens. Writers of one stripe at a time wait for some thousand visits.
+  template <typename Visit>
+  std::size_t Scan(Piece* piece, std::size_t limit, Visit visit) const;
+
   // The ids, ascending. A moment's view of each stripe.
   std::vector<std::uint64_t> Ids() const;
 
@@ -90,6 +103,10 @@ class RowTable {
   static constexpr std::size_t kStripes = std::size_t{1} << kStripeBits;
   // Ids whose cache misses are waited for together.
   static constexpr std::size_t kGroup = 32;
+  // Of an empty piece. The entry with this very hash, which one id in 2^64 has, is scanned with those before it.
+  static constexpr std::uint64_t kNoHash = ~std::uint64_t{0};
+  // Entries that are scanned under one lock.
+  static constexpr std::size_t kScanned = 4096;
   // Memory waits for readers, so they leave and come back every so many ids.
   static constexpr std::size_t kIdsPerGuard = 4096;
 
@@ -112,6 +129,13 @@ class RowTable {
     const BucketArray* array;
   };
 
+  struct HashedRow {
+    std::uint64_t hash;
+    std::uint64_t id;
+    std::uint32_t row;
+  };
+
+  // Each id has a hash of its own.
   std::uint64_t Hash(std::uint64_t id) const {
     id ^= seed_;
     id ^= id >> 32;
@@ -122,6 +146,8 @@ class RowTable {
   }
   static std::size_t StripeOf(std::uint64_t hash) { return hash >> (64 - kStripeBits); }
   static std::uint64_t WithinStripe(std::uint64_t hash) { return hash << kStripeBits; }
+  // The largest hash of those that share a stripe with this one.
+  static std::uint64_t LastOfStripe(std::uint64_t hash) { return hash | kNoHash >> kStripeBits; }
 
   // Calls prefetched(begin, end, hashes) for each group of ids when their buckets have come, and done(…) for the same
   // group one group later. REQUIRES: a guard
@@ -140,6 +166,11 @@ class RowTable {
   // False if a writer came between. Leaves `timestamp` alone if it is null.
   static bool Copy(const Candidate& candidate, std::size_t stride, std::size_t bytes, std::uint8_t* to,
                    std::uint32_t* timestamp);
+
+  // The first `limit` of the stripe's entries with hashes in [begin, last], in the order of their hashes.
+  // REQUIRES: the stripe's mutex; hashes of this stripe
+  std::vector<HashedRow> Collect(const Stripe& stripe, std::uint64_t begin, std::uint64_t last,
+                                 std::size_t limit) const;
 
   // These are the writer's. REQUIRES: the stripe's mutex
   void Grow(Stripe& stripe);
@@ -270,6 +301,23 @@ void RowTable::UpdateOne(std::uint64_t id, std::uint64_t full_hash, Entry* entry
   } else if (action == Action::kErase && entry->existed) {
     Erase(stripe, place, hash);
   }
+}
+
+template <typename Visit>
+std::size_t RowTable::Scan(Piece* piece, std::size_t limit, Visit visit) const {
+  std::size_t visited = 0;
+  while (visited < limit && piece->begin <= piece->last && piece->begin != kNoHash) {
+    const Stripe& stripe = stripes_[StripeOf(piece->begin)];
+    const std::uint64_t last = std::min(piece->last, LastOfStripe(piece->begin));
+    const std::size_t wanted = std::min(limit - visited, kScanned);
+    const std::lock_guard lock(stripe.mutex);
+    const std::vector<HashedRow> rows = Collect(stripe, piece->begin, last, wanted);
+    for (const HashedRow& row : rows) visit(row.id, arena_->Row(row.row), *arena_->Timestamp(row.row));
+    visited += rows.size();
+    const std::uint64_t done = rows.size() == wanted ? rows.back().hash : last;
+    piece->begin = done == kNoHash ? kNoHash : done + 1;
+  }
+  return visited;
 }
 
 template <typename Pick>

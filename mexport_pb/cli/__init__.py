@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 
 import mexport_pb
-from mexport_pb.cli import export
+from mexport_pb.cli import build_ops, export
 
 __all__ = ["main"]
 
-_SUBCOMMANDS = (export,)
+_SUBCOMMANDS = (export, build_ops)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

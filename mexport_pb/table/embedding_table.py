@@ -137,8 +137,10 @@ class EmbeddingTable:
         learning_rates: Sequence[float],
         update_time: int = 0,
         global_step: int = 0,
+        *,
+        sum_gradients: bool = False,
     ) -> None:
-        """Apply gradients, one after another; several for one id are several steps.
+        """Apply gradients, one after another.
 
         Args:
             ids: Any shape; new ones begin with what their initializer says.
@@ -146,8 +148,10 @@ class EmbeddingTable:
             learning_rates: One for each segment.
             update_time: When.
             global_step: The step of the training, at least 0.
+            sum_gradients: Add up several gradients for one id, for one step. When False, each is a step.
         """
-        self._core.optimize(ids, gradients, [float(rate) for rate in learning_rates], update_time, global_step)
+        rates = [float(rate) for rate in learning_rates]
+        self._core.optimize(ids, gradients, rates, update_time, global_step, sum_gradients)
 
     def reinitialize(self, ids: Ids) -> npt.NDArray[np.int32]:
         """Make entries new, with the present time, and add those that are not there. Returns 1 for those that were.

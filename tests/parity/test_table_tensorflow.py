@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mexport_pb._proto.hash_table_pb2 import EntryDump, MultiHashTableMetadata
 
 import mexport_pb as mx
+from mexport_pb._proto.hash_table_pb2 import EntryDump, MultiHashTableMetadata
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow

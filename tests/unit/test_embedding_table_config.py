@@ -2,9 +2,9 @@ import contextlib
 
 import pytest
 from hypothesis import given, strategies as st
-from mexport_pb._proto.hash_table_pb2 import EmbeddingHashTableConfig
 
 import mexport_pb as mx
+from mexport_pb._proto.hash_table_pb2 import EmbeddingHashTableConfig
 from mexport_pb.errors import InvalidArgumentError, MexportError
 from tests.support.embedding_model import segment, table_config
 
