@@ -11,7 +11,6 @@ from mexport_pb._proto.hash_table_pb2 import (
     EmbeddingHashTableConfig,
     SlotOccurrenceThresholdConfig,
 )
-from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph import get_default_graph
 from mexport_pb.messages.wire import serialize, to_message
 from mexport_pb.table.collections import (
@@ -350,7 +349,13 @@ test_hash_table.__test__ = False  # type: ignore[attr-defined]
 
 
 def fused_lookup(
-    tables: Sequence[Any], ids: Any, fused_slot_size: Any, num_of_shards: int, req_time: Any = None
+    tables: Sequence[Any],
+    ids: Any,
+    fused_slot_size: Any,
+    num_of_shards: int,
+    req_time: Any = None,
+    *,
+    graph: Emitter | None = None,
 ) -> tuple[Any, ...]:
     """Look up in several tables at once.
 
@@ -360,12 +365,14 @@ def fused_lookup(
         fused_slot_size: int32 [shards * tables], the number of ids of each shard and table.
         num_of_shards: How many shards.
         req_time: int64 scalar, not used.
+        graph: The graph; the default graph if None.
 
     Returns:
         embeddings, embedding_splits, id_offsets, embedding_offsets, indices.
     """
     inputs = [list(tables), ids, fused_slot_size, _time(req_time)]
-    node = _graph_of(tables).op("MonolithHashTableFusedLookup", inputs, attrs={"num_of_shards": num_of_shards})
+    builder = graph or get_default_graph()
+    node = builder.op("MonolithHashTableFusedLookup", inputs, attrs={"num_of_shards": num_of_shards})
     return tuple(node.outputs)
 
 
@@ -382,6 +389,8 @@ def fused_apply_gradient(
     global_step: Any,
     num_of_shards: int,
     enable_grad_accumulation: bool = False,
+    *,
+    graph: Emitter | None = None,
 ) -> list[Any]:
     """Let the optimizers of several tables take a step; arguments as :func:`fused_lookup` returned them.
 
@@ -401,19 +410,14 @@ def fused_apply_gradient(
         global_step,
     ]
     attrs = {"num_of_shards": num_of_shards, "enable_grad_accumulation": enable_grad_accumulation}
-    return list(_graph_of(tables).op("MonolithHashTableFusedOptimize", inputs, attrs=attrs).outputs)
+    builder = graph or get_default_graph()
+    return list(builder.op("MonolithHashTableFusedOptimize", inputs, attrs=attrs).outputs)
 
 
 def extract_slot_from_entry(entry: Any, fid_v2: bool = True, *, graph: Emitter | None = None) -> Any:
     """The slot of the id of each serialised EntryDump: int32 [n]."""
     node = (graph or get_default_graph()).op("MonolithExtractSlotFromEntry", [entry], attrs={"fid_v2": fid_v2})
     return node.outputs[0]
-
-
-def _graph_of(tables: Sequence[Any]) -> Any:
-    if not tables:
-        raise InvalidArgumentError("tables: got none, want at least one")
-    return tables[0].graph
 
 
 def _time(req_time: Any) -> Any:

@@ -1,5 +1,6 @@
 """Exports of graphs with embedding tables: what is added to the graph, and which files go along. No TensorFlow."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import mexport_pb as mx
 from mexport_pb._proto.hash_table_collections_pb2 import HashTableProto, MultiHashTableProto
@@ -22,6 +24,7 @@ from mexport_pb.export import (
 )
 from mexport_pb.messages import unpack_asset_file_def
 from mexport_pb.table import create_hash_filter
+from mexport_pb.table.graph_tables import graph_tables
 from tests.support.table_exports import (
     DUMPS,
     MULTI,
@@ -523,6 +526,28 @@ def test_damaged_entries_of_many_tables(tmp_path, checkpoint, change, message):
     graph = changed("monolith_multi_hash_tables", MultiHashTableProto, change)
     with pytest.raises((mx.SavedModelError, mx.MismatchError), match=message):
         create_multi_hashtable_restore_ops(graph, checkpoint)
+
+
+TRAINING = training_graph()
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_any_bytes_in_a_collection_are_a_table_or_an_error(data):
+    key = data.draw(st.sampled_from(["monolith_hash_tables", "monolith_multi_hash_tables"]))
+    graph = type(TRAINING).FromString(TRAINING.SerializeToString())
+    values = graph.collection_def[key].bytes_list.value
+    good = bytearray(values[0])
+    for _ in range(data.draw(st.integers(1, 4))):
+        position = data.draw(st.integers(0, len(good) - 1))
+        good[position : position + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+    values[0] = bytes(good)
+    with contextlib.suppress(mx.SavedModelError, mx.MismatchError):
+        for table in graph_tables(graph):
+            assert all("/" not in prefix and prefix.isprintable() for prefix in table.prefixes)
+            assert all(dim > 0 for dim in table.dims.values())
+    with contextlib.suppress(mx.MexportError):
+        mx.export_meta_graph(graph, "/nonexistent/model.ckpt-1", "/nonexistent/1", [SPEC])
 
 
 def test_collections_that_are_no_messages(checkpoint):
