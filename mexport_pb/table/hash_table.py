@@ -80,7 +80,7 @@ class HashTable:
     ) -> None:
         self._graph = graph or get_default_graph()
         present = (one.name for one in self._graph.get_collection(HASH_TABLES_COLLECTION))
-        check_new_name(self._graph, HASH_TABLES_COLLECTION, shared_name, present)
+        check_new_name(HASH_TABLES_COLLECTION, shared_name, present)
         self._set(table, shared_name, dim_size, slot_expire_time_config, learning_rate_tensor, saver_parallel)
         self._extra_restore_names = list(extra_restore_names)
         self.export_share_embedding: bool | None = None
