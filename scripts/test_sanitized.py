@@ -19,10 +19,7 @@ LIBRARIES = {"asan": ("libasan.so", "libubsan.so"), "tsan": ("libtsan.so",)}
 ROOMS = ("crc32c", "record", "bundle", "table", "embedding_table")
 LEFT_OUT = ("test_record_process.py", "test_record_memory.py", "test_table_schemas.py")
 TESTS = sorted(
-    str(path)
-    for room in ROOMS
-    for path in ROOT.glob(f"tests/unit/test_{room}*.py")
-    if path.name not in LEFT_OUT
+    str(path) for room in ROOMS for path in ROOT.glob(f"tests/unit/test_{room}*.py") if path.name not in LEFT_OUT
 )
 
 

@@ -107,9 +107,7 @@ std::vector<std::string> Table::SavePart(std::int64_t part, std::int64_t parts, 
                                              static_cast<std::size_t>(limit));
     *position = static_cast<std::int64_t>(at);
     const EntryEncoder encoder(batch.layout());
-    const EntryTarget& from = batch.target();
-    EntrySource source{from.ids, from.values, from.timestamps, {}};
-    source.states.assign(from.states.begin(), from.states.end());
+    const EntrySource source = batch.source();
     for (std::size_t i = 0; i < batch.rows(); ++i) {
       std::string& entry = entries.emplace_back(encoder.SizeOf(source, i), '\0');
       encoder.Encode(source, i, reinterpret_cast<std::uint8_t*>(entry.data()));

@@ -59,18 +59,17 @@ class EntryReader {
         UseLayout(std::move(layout));
       }
       decoder_->Decode(record, batch_.target(), batch_.rows());
+      const std::int64_t time = batch_.target().timestamps[batch_.rows()];
+      if (time < 0 || time > UINT32_MAX) {
+        throw WireError("last_update_ts_sec: got " + std::to_string(time) + ", want seconds in [0, 4294967295]", 0);
+      }
     });
     batch_.SetRows(batch_.rows() + 1);
     if (batch_.rows() == kChunk) Flush();
   }
 
   void Flush() {
-    if (to_ != nullptr && batch_.rows() > 0) {
-      const EntryTarget& from = batch_.target();
-      EntrySource source{from.ids, from.values, from.timestamps, {}};
-      source.states.assign(from.states.begin(), from.states.end());
-      to_->Restore(source, batch_.rows(), false);
-    }
+    if (to_ != nullptr) to_->Restore(batch_.source(), batch_.rows(), false);
     batch_.SetRows(0);
   }
 

@@ -413,7 +413,7 @@ def test_a_config_that_makes_no_table():
 def test_handles_of_other_resources_are_refused():
     with in_session() as run:
         client = ops.dummy_sync_client(shared_name="client")
-        with pytest.raises(errors.InvalidArgumentError, match="using the wrong type.*SyncClientResource"):
+        with pytest.raises(errors.InvalidArgumentError, match=r"using the wrong type.*SyncClientResource"):
             run(lookup(client, 1))
         read = ops.read_multi_hash_table(shared_name="never made")
         with pytest.raises(errors.NotFoundError, match="never made"):
@@ -481,7 +481,7 @@ def test_a_library_for_another_tensorflow_names_the_command(tmp_path, monkeypatc
 
     broken = tmp_path / "_table_ops.tf2.21.0.so"
     broken.write_bytes(b"no library")
-    with pytest.raises(MexportError, match="cannot load it.*run `mexport build-ops`"):
+    with pytest.raises(MexportError, match=r"cannot load it.*run `mexport build-ops`"):
         ops.load_op_library(broken)
     monkeypatch.setattr(ops_build, "_HERE", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

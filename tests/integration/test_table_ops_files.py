@@ -297,7 +297,7 @@ def damage_cases():
         pytest.param(other_dimension, errors.FailedPreconditionError, f"{file}0: .*got 1, want 2", id="dimension"),
         pytest.param(no_state, errors.FailedPreconditionError, f"{file}0", id="no state"),
         pytest.param(other_optimizer, errors.FailedPreconditionError, f"{file}0", id="optimizer"),
-        pytest.param(bad_time, errors.InvalidArgumentError, "update time: got -1", id="time"),
+        pytest.param(bad_time, errors.FailedPreconditionError, f"{file}0: last_update_ts_sec: got -1", id="time"),
         pytest.param(missing, errors.InvalidArgumentError, "table: shard 1 of 2 doesn't show up", id="missing"),
         pytest.param(mixed, errors.InvalidArgumentError, "doesn't match nshards: got 3, want 2", id="mixed"),
         pytest.param(
@@ -327,9 +327,7 @@ def test_a_serving_table_takes_the_vectors_of_any_table(tmp_path):
         run(ops.hash_table_restore(handle, base))
         assert run(lookup(handle, 3, 10, dim=2)).tolist() == [[1, 1], [0, 0]]
         narrow = table(table_config(1, serving=True), "narrow")
-        with pytest.raises(
-            errors.FailedPreconditionError, match="values: got 2, want 1, the dimension of table 'narrow'"
-        ):
+        with pytest.raises(errors.FailedPreconditionError, match=r"values: got 2, want 1, .* table 'narrow'"):
             run(ops.hash_table_restore(narrow, base))
 
 
@@ -389,11 +387,11 @@ def test_damaged_and_missing_meta_files(tmp_path):
         stat = ops.multi_hash_table_feature_stat(base)
         mx.write_records(meta, [b"\xff"])
         for step in (restore, stat):
-            with pytest.raises(errors.DataLossError, match="many.meta-00000-of-00001: offset 0"):
+            with pytest.raises(errors.DataLossError, match=r"many\.meta-00000-of-00001: offset 0"):
                 run(step)
         meta.unlink()
         for step in (restore, stat):
-            with pytest.raises(errors.NotFoundError, match="many.meta-00000-of-00001"):
+            with pytest.raises(errors.NotFoundError, match=r"many\.meta-00000-of-00001"):
                 run(step)
         (tmp_path / "many-00000-of-00001").unlink()
         for step in (restore, stat):
