@@ -463,6 +463,26 @@ def test_updates_from_many_threads_are_all_there():
         assert (run(looked_up, {fed: np.arange(2000)}) == 80).all()
 
 
+def test_expired_entries_are_evicted_where_the_config_asks_for_it():
+    from mexport_pb._proto import hash_table_pb2
+
+    def config(hours):
+        message = hash_table_pb2.EmbeddingHashTableConfig.FromString(table_config())
+        message.slot_expire_time_config.default_expire_time = 1
+        if hours is not None:
+            message.enable_feature_eviction = True
+            message.feature_evict_every_n_hours = hours
+        return message.SerializeToString()
+
+    with in_session() as run:
+        for hours, left in ((24, [0, 1, 1]), (25, [5, 1, 1]), (None, [5, 1, 1])):
+            handle = table(config(hours), f"every {hours} hours")
+            run(assign(handle, [1], [[5]], time=100))
+            run(assign_add(handle, [2], [[1]], time=101))
+            run(optimize(handle, [3], [[-1]], time=86400 + 100))
+            assert run(lookup(handle, 1, 2, 3)).ravel().tolist() == left
+
+
 def test_eager_and_functions():
     handle = table(table_config(), "eager table")
     assign_add(handle, [1], [[2]])
