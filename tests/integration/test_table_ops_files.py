@@ -399,6 +399,39 @@ def test_damaged_and_missing_meta_files(tmp_path):
                 run(step)
 
 
+def test_lookups_go_on_while_a_table_is_restored(tmp_path):
+    keys = np.arange(20_000)
+    with in_session() as run:
+        handle = table(table_config(4))
+        for value in (1, 2):
+            run(assign(handle, keys, np.full((len(keys), 4), value)))
+            run(ops.hash_table_save(handle, str(tmp_path / str(value)), nshards=3, random_sleep_ms=3))
+        restores = [ops.hash_table_restore(handle, str(tmp_path / str(value))).op for value in (1, 2)]
+        looked_up = ops.hash_table_lookup(handle, keys, dim_size=4)
+        stop, failures, seen = threading.Event(), [], set()
+
+        def look():
+            try:
+                while not stop.is_set():
+                    rows = run(looked_up)
+                    assert (rows == rows[0, 0]).all()  # of one dump, as a whole
+                    seen.add(float(rows[0, 0]))
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=look) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(10):
+            for restore in restores:
+                run(restore)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        assert seen <= {1.0, 2.0}
+
+
 def test_training_goes_on_while_a_table_is_saved(tmp_path):
     base = str(tmp_path / "table")
     count = 50_000
