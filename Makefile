@@ -101,4 +101,4 @@ bench: build ## all benchmarks, rivals in the same run
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) $$file || exit 1; done
 
 clean: ## remove what build made, the virtual environment excepted
-	rm -rf build mexport_pb/_proto mexport_pb/_core.*.so
+	rm -rf build mexport_pb/_proto mexport_pb/_core.*.so mexport_pb/runtime/_table_ops.*.so

@@ -154,6 +154,12 @@ class MultiIterator {
     return py::make_tuple(chunk.table, ToPython(std::move(chunk.batch)));
   }
 
+  void SkipPart() {
+    const GilRelease release;
+    const std::lock_guard lock(mutex_);
+    iterator_.SkipPart();
+  }
+
  private:
   std::mutex mutex_;
   MultiTableIterator iterator_;
@@ -278,6 +284,31 @@ class TableColumns {
   std::vector<py::array> held_;
 };
 
+class FileWriter {
+ public:
+  FileWriter(const std::string& path, py::handle compression, bool packed)
+      : writer_(path, WriteOpener(ToCompression(compression)), packed) {}
+
+  // Rows [begin, end) of those that the columns' plan() chose.
+  void Append(const TableColumns& columns, std::size_t begin, std::size_t end) {
+    const TableToWrite table = columns.ToWrite();
+    if (begin > end || end > table.rows.size()) throw Error(ErrorKind::kInvalidArgument, "rows: not in the table");
+    const GilRelease release;
+    const std::lock_guard lock(mutex_);
+    writer_.Append(table, begin, end);
+  }
+
+  void Close() {
+    const GilRelease release;
+    const std::lock_guard lock(mutex_);
+    writer_.Close();
+  }
+
+ private:
+  std::mutex mutex_;
+  TableFileWriter writer_;
+};
+
 void WriteFiles(const std::vector<std::string>& paths, const std::vector<const TableColumns*>& tables,
                 py::handle compression_name, std::size_t threads) {
   const Compression compression = ToCompression(compression_name);
@@ -352,7 +383,12 @@ void RegisterTableFile(py::module_& module) {
       .def("next", &Iterator::Next, py::arg("max_rows"));
   py::class_<MultiIterator>(module, "MultiTableIterator")
       .def(py::init<const PythonFiles&, std::size_t>(), py::arg("files"), py::arg("tables"))
-      .def("next", &MultiIterator::Next, py::arg("max_rows"));
+      .def("next", &MultiIterator::Next, py::arg("max_rows"))
+      .def("skip_part", &MultiIterator::SkipPart);
+  py::class_<FileWriter>(module, "TableFileWriter")
+      .def(py::init<const std::string&, py::handle, bool>(), py::arg("path"), py::arg("compression"), py::arg("packed"))
+      .def("append", &FileWriter::Append, py::arg("columns"), py::arg("begin"), py::arg("end"))
+      .def("close", &FileWriter::Close);
   py::class_<TableColumns>(module, "TableColumns")
       .def(py::init<Ids, Floats, Ids, const TableColumns::Segments&>(), py::arg("ids").noconvert(),
            py::arg("values").noconvert(), py::arg("timestamps").noconvert(), py::arg("segments"))

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -84,6 +85,8 @@ class MultiTableIterator {
   // The next entries of one table in one file: `max_rows`, fewer at the end of that table's part. Damage is reported
   // once the entries before it are out.
   Chunk Next(std::size_t max_rows);
+  // Passes over what is left of the part that the last chunk was of: records are checked, entries are not decoded.
+  void SkipPart();
 
  private:
   void Fill(Chunk& chunk, std::size_t max_rows);

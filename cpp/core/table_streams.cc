@@ -218,4 +218,14 @@ void MultiTableIterator::Fill(Chunk& chunk, std::size_t max_rows) {
   }
 }
 
+void MultiTableIterator::SkipPart() {
+  if (!reader_) return;
+  const auto& [path, parts] = files_[next_file_ - 1];
+  if (part_ == parts.size()) return;
+  for (; taken_ < parts[part_].entries; ++taken_) {
+    if (!reader_->Peek()) FailTooFew(*reader_, path, before_ + taken_, parts[part_].entries - taken_);
+    reader_->Skip();
+  }
+}
+
 }  // namespace mexport

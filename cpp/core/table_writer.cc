@@ -4,15 +4,19 @@
 #include <utility>
 
 #include "core/byte_buffer.h"
+#include "core/entry_format.h"
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/table_frames.h"
+#include "core/wire.h"
 
 namespace mexport {
 namespace {
 
 // Rows that one thread encodes at a time.
 constexpr std::size_t kTaskRows = std::size_t{1} << 13;
+constexpr std::size_t kTaggedIdBytes = 1 + sizeof(std::int64_t);
+constexpr std::size_t kMaxVarintBytes = 10;
 
 struct Task {
   std::size_t file;
@@ -75,6 +79,43 @@ void WriteTableStreams(const std::vector<std::string>& paths, const std::vector<
     writer->Sync();
     writer->Close();
   });
+}
+
+TableFileWriter::TableFileWriter(const std::string& path, const OpenWriter& open, bool packed)
+    : writer_(open(path)), packed_(packed) {}
+
+void TableFileWriter::Append(const TableToWrite& table, std::size_t begin, std::size_t end) {
+  const std::size_t floats = table.encoder.layout().dim();
+  const std::size_t plain = floats * sizeof(float);
+  const bool packed = packed_ && floats > 0;
+  // A packed record has one tag and a length more, and no other tags.
+  const std::size_t most = table.encoder.MaxSize() + 1 + kMaxVarintBytes;
+  if (buffer_.capacity() < most) buffer_.Resize(most);
+  if (packed_buffer_.capacity() < most) packed_buffer_.Resize(most);
+  for (std::size_t i = begin; i < end; ++i) {
+    const std::size_t row = table.rows[i];
+    const std::uint8_t* const record_end = table.encoder.Encode(table.source, row, buffer_.data());
+    if (!packed) {
+      writer_->Write(buffer_.data(), static_cast<std::size_t>(record_end - buffer_.data()));
+      continue;
+    }
+    // The vector lies between the id and the rest.
+    std::uint8_t* out = packed_buffer_.data();
+    std::memcpy(out, buffer_.data(), kTaggedIdBytes);
+    out += kTaggedIdBytes;
+    out = StoreVarint(out, WireTag(entry_format::kNum, WireType::kBytes));
+    out = StoreVarint(out, plain);
+    std::memcpy(out, table.source.values + row * floats, plain);
+    out += plain;
+    const std::uint8_t* const rest = buffer_.data() + kTaggedIdBytes + floats * kTaggedFloatBytes;
+    out = std::copy(rest, record_end, out);
+    writer_->Write(packed_buffer_.data(), static_cast<std::size_t>(out - packed_buffer_.data()));
+  }
+}
+
+void TableFileWriter::Close() {
+  writer_->Sync();
+  writer_->Close();
 }
 
 }  // namespace mexport

@@ -196,6 +196,10 @@ class GraphCore:
         """All names that nodes and scopes have taken, in lower case."""
         return self._names.in_use
 
+    def unique_name(self, name: str) -> str:
+        """Return ``name`` in the current scope, with the first free suffix if it is taken, and take it."""
+        return self._names.unique(name)
+
     def get_operation(self, name: str) -> Operation:
         """Return the operation of that name.
 
@@ -423,8 +427,8 @@ class GraphCore:
 
         Args:
             name: The list.
-            value: A tensor, operation or variable; a message (Any or another); bytes, str, int or float. One list
-                holds values of one kind.
+            value: A tensor, operation or variable; a message (Any or another); bytes, str, int or float; an object
+                whose ``to_proto()`` makes a message when the meta graph is made. One list holds values of one kind.
         """
         self._collections.setdefault(name, []).append(value)
 

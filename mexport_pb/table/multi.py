@@ -19,7 +19,7 @@ from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, f
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-__all__ = ["iter_multi_table", "read_multi_table", "write_multi_table"]
+__all__ = ["iter_multi_table", "meta_basename", "multi_file_parts", "plan_reading", "read_multi_table", "write_multi_table"]
 
 
 def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[str, TableDump]:
@@ -40,7 +40,7 @@ def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[
         RecordError: A file's framing or compression is damaged.
         OSError: A file cannot be read.
     """
-    names, files = _plan_reading(basename)
+    names, files = plan_reading(basename)
     columns = _core.read_multi_table_files(files, len(names), thread_count(threads))
     return {name: from_columns(of_table) for name, of_table in zip(names, columns, strict=True)}
 
@@ -62,7 +62,7 @@ def iter_multi_table(basename: PathLike, *, rows_per_chunk: int = 1 << 16) -> It
     """
     if rows_per_chunk < 1:
         raise InvalidArgumentError(f"rows_per_chunk: got {rows_per_chunk}, want at least 1")
-    names, files = _plan_reading(basename)
+    names, files = plan_reading(basename)
     return _chunks(names, _core.MultiTableIterator(files, len(names)), rows_per_chunk)
 
 
@@ -75,16 +75,16 @@ def _chunks(names: list[str], reader: _core.MultiTableIterator, rows: int) -> It
         yield names[table], chunk
 
 
-def _plan_reading(basename: PathLike) -> tuple[list[str], list[tuple[bytes, list[tuple[int, int]]]]]:
+def plan_reading(basename: PathLike) -> tuple[list[str], list[tuple[bytes, list[tuple[int, int]]]]]:
     """Return the tables' names, and for each file its path and (table, entries) of its parts."""
     paths = find_shards(basename)
-    metas = find_shards(_meta(basename))
+    metas = find_shards(meta_basename(basename))
     if len(metas) != len(paths):
         raise TableError(f"doesn't match nshards: got {len(metas)}, want {len(paths)}", path=metas[0])
     tables: dict[str, int] = {}
     files = []
     for path, meta in zip(paths, metas, strict=True):
-        parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in read_meta(meta)]
+        parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in multi_file_parts(meta)]
         files.append((os.fsencode(path), parts))
     return list(tables), files
 
@@ -126,7 +126,7 @@ def write_multi_table(
         name: plan(column, tables[name], expire, max_update_time, workers)
         for name, column in zip(names, columns, strict=True)
     }
-    with ShardStaging([os.fspath(basename), _meta(basename)], shards) as staging:
+    with ShardStaging([os.fspath(basename), meta_basename(basename)], shards) as staging:
         data, metas = staging.temporary
         _core.write_table_files([os.fsencode(path) for path in data], columns, "snappy", workers)
         for shard, path in enumerate(metas):
@@ -140,11 +140,18 @@ def write_multi_table(
     return written
 
 
-def _meta(basename: PathLike) -> str:
+def meta_basename(basename: PathLike) -> str:
+    """The basename of the files that say which entries are of which table."""
     return f"{os.fspath(basename)}.meta"
 
 
-def read_meta(path: str) -> list[tuple[str, int]]:
+def multi_file_parts(path: str) -> list[tuple[str, int]]:
+    """Return the tables of one file in the order of their entries, and the number of these, by its meta file.
+
+    Raises:
+        TableError: a record is not what it should be.
+        RecordError: the framing is damaged.
+    """
     parts: list[tuple[str, int]] = []
     with RecordReader(path) as reader:
         while True:

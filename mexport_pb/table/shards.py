@@ -6,17 +6,18 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeAlias
 
 from mexport_pb.errors import InvalidArgumentError, TableError
 
-__all__ = ["PathLike", "auto_shard_count", "find_shards", "shard_path"]
+__all__ = ["PathLike", "auto_shard_count", "complete_shards", "find_shards", "group_shards", "shard_path"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
 _SUFFIX = re.compile(r"-([0-9]{5})-of-([0-9]{5})")
+_SUFFIX_LENGTH = len("-00000-of-00000")
 _MAX_SHARDS = 99_999
 _AUTO_SHARD_ENTRIES = 1_000_000
 _MAX_AUTO_SHARDS = 4
@@ -51,16 +52,12 @@ def list_shards(basename: PathLike) -> list[tuple[str, int, int]]:
     Other files are none of ours: what a writer left unfinished, other tables whose names begin like this one's.
     """
     folder, name = os.path.split(_checked(os.fspath(basename)))
-    found = []
     try:
         names = os.listdir(folder or ".")
     except FileNotFoundError:
         return []
-    for entry in sorted(names):
-        match = _SUFFIX.fullmatch(entry, len(name)) if entry.startswith(name) else None
-        if match:
-            found.append((os.path.join(folder, entry), int(match[1]), int(match[2])))
-    return found
+    own = group_shards(entry for entry in names if entry.startswith(name)).get(name, [])
+    return [(os.path.join(folder, entry), shard, shards) for entry, shard, shards in own]
 
 
 def find_shards(basename: PathLike) -> list[str]:
@@ -70,7 +67,28 @@ def find_shards(basename: PathLike) -> list[str]:
         TableError: when there are none, some are missing, or they do not belong to one set.
     """
     base = os.fspath(basename)
-    shards = list_shards(base)
+    return _complete(base, list_shards(base))
+
+
+def group_shards(names: Iterable[str]) -> dict[str, list[tuple[str, int, int]]]:
+    """Return name, shard and number of shards of the files that are named like a shard, by what is in front of that.
+
+    One look at a folder for all of its dumps.
+    """
+    groups: dict[str, list[tuple[str, int, int]]] = {}
+    for entry in sorted(names):
+        match = _SUFFIX.fullmatch(entry, max(0, len(entry) - _SUFFIX_LENGTH))
+        if match:
+            groups.setdefault(entry[: match.start()], []).append((entry, int(match[1]), int(match[2])))
+    return groups
+
+
+def complete_shards(basename: str, groups: Mapping[str, list[tuple[str, int, int]]]) -> list[str]:
+    """Return a dump's files of :func:`group_shards` in the order of their numbers; errors of :func:`find_shards`."""
+    return _complete(basename, groups.get(basename, []))
+
+
+def _complete(base: str, shards: list[tuple[str, int, int]]) -> list[str]:
     if not shards:
         raise TableError("There is no valid sharded files", path=base)
     num_shards = shards[0][2]

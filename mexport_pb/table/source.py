@@ -14,7 +14,7 @@ from mexport_pb.record import RecordReader, RecordWriter, masked_crc32c
 from mexport_pb.table.dump import TableDump, from_columns
 from mexport_pb.table.layout import TableLayout
 from mexport_pb.table.locate import TableFiles
-from mexport_pb.table.multi import read_meta
+from mexport_pb.table.multi import multi_file_parts
 
 __all__ = ["DumpSource", "Part", "Source", "find_compression", "open_source", "open_tables"]
 
@@ -135,7 +135,7 @@ def open_tables(files: TableFiles, work: str, only: str | None = None) -> Mappin
     folder = tempfile.mkdtemp(dir=work)
     for shard, (path, meta) in enumerate(zip(files.paths, files.metas, strict=True)):
         with RecordReader(path, find_compression(path, "snappy")) as reader:
-            for number, (name, entries) in enumerate(read_meta(meta)):
+            for number, (name, entries) in enumerate(multi_file_parts(meta)):
                 start = reader.offset
                 target = os.path.join(folder, f"{shard}-{number}") if name in parts else None
                 _copy(reader, target, entries, path)
@@ -166,7 +166,7 @@ def _copy(reader: RecordReader, target: str | None, entries: int, path: str) -> 
 
 
 def _table_names(files: TableFiles) -> Sequence[str]:
-    return sorted({name for meta in files.metas for name, _ in read_meta(meta)})
+    return sorted({name for meta in files.metas for name, _ in multi_file_parts(meta)})
 
 
 def find_compression(path: str, otherwise: str | None = None) -> str | None:
