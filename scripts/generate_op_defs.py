@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write mexport_pb/graph/op_defs.pbtxt, the signatures of all ops of the installed TensorFlow.
+"""Write mexport_pb/messages/op_defs.pbtxt, the signatures of all ops of the installed TensorFlow.
 
 All, because the op list of a graph leaves out the ops that only branches and loop bodies use, and default attributes
 are stripped there too. Run it after TensorFlow changes; ``--check`` writes nothing and exits 1 if the file is not what
@@ -16,7 +16,7 @@ from google.protobuf import text_format
 
 from mexport_pb._proto import graph_pb2
 
-TARGET = Path(__file__).resolve().parent.parent / "mexport_pb" / "graph" / "op_defs.pbtxt"
+TARGET = Path(__file__).resolve().parent.parent / "mexport_pb" / "messages" / "op_defs.pbtxt"
 
 
 def registered_ops() -> graph_pb2.OpList:

@@ -152,6 +152,41 @@ class Iterator {
   TableIterator iterator_;
 };
 
+class MultiIterator {
+ public:
+  MultiIterator(std::string path, const PythonParts& parts, py::handle compression)
+      : iterator_(FileOf(std::move(path), parts), Opener(ToCompression(compression))) {}
+
+  // (table, columns), or None at the end.
+  py::object Next(std::size_t max_rows) {
+    if (max_rows == 0) throw Error(ErrorKind::kInvalidArgument, "max_rows: got 0, want at least 1");
+    std::optional<MultiTableIterator::Piece> piece;
+    {
+      const GilRelease release;
+      const std::lock_guard lock(mutex_);
+      piece = iterator_.Next(max_rows);
+    }
+    if (!piece) return py::none();
+    return py::make_tuple(piece->table, ToPython(std::move(piece->entries)));
+  }
+
+  void SkipPart() {
+    const GilRelease release;
+    const std::lock_guard lock(mutex_);
+    iterator_.SkipPart();
+  }
+
+ private:
+  static MultiTableFile FileOf(std::string path, const PythonParts& parts) {
+    MultiTableFile file{std::move(path), {}};
+    for (const auto& [table, entries] : parts) file.parts.push_back({table, entries});
+    return file;
+  }
+
+  std::mutex mutex_;
+  MultiTableIterator iterator_;
+};
+
 void CheckShape(const py::array& array, const std::string& what, std::vector<py::ssize_t> want) {
   const std::vector<py::ssize_t> got(array.shape(), array.shape() + array.ndim());
   if (got == want) return;
@@ -240,6 +275,31 @@ class TableColumns {
   std::vector<py::array> held_;
 };
 
+class FileWriter {
+ public:
+  FileWriter(const std::string& path, py::handle compression, bool packed)
+      : writer_(path, WriteOpener(ToCompression(compression)), packed) {}
+
+  // Rows [begin, end) of those that the columns' plan() chose.
+  void Append(const TableColumns& columns, std::size_t begin, std::size_t end) {
+    const TableToWrite table = columns.ToWrite();
+    if (begin > end || end > table.rows.size()) throw Error(ErrorKind::kInvalidArgument, "rows: not in the table");
+    const GilRelease release;
+    const std::lock_guard lock(mutex_);
+    writer_.Append(table, begin, end);
+  }
+
+  void Close() {
+    const GilRelease release;
+    const std::lock_guard lock(mutex_);
+    writer_.Close();
+  }
+
+ private:
+  std::mutex mutex_;
+  TableFileWriter writer_;
+};
+
 void WriteFiles(const std::vector<std::string>& paths, const std::vector<const TableColumns*>& tables,
                 py::handle compression_name, std::size_t threads) {
   const Compression compression = ToCompression(compression_name);
@@ -310,6 +370,15 @@ void RegisterTableFile(py::module_& module) {
   py::class_<Iterator>(module, "TableIterator")
       .def(py::init<std::vector<std::string>, py::handle>(), py::arg("paths"), py::arg("compression"))
       .def("next", &Iterator::Next, py::arg("max_rows"));
+  py::class_<MultiIterator>(module, "MultiTableIterator")
+      .def(py::init<std::string, const PythonParts&, py::handle>(), py::arg("path"), py::arg("parts"),
+           py::arg("compression"))
+      .def("next", &MultiIterator::Next, py::arg("max_rows"))
+      .def("skip_part", &MultiIterator::SkipPart);
+  py::class_<FileWriter>(module, "TableFileWriter")
+      .def(py::init<const std::string&, py::handle, bool>(), py::arg("path"), py::arg("compression"), py::arg("packed"))
+      .def("append", &FileWriter::Append, py::arg("columns"), py::arg("begin"), py::arg("end"))
+      .def("close", &FileWriter::Close);
   py::class_<TableColumns>(module, "TableColumns")
       .def(py::init<Ids, Floats, Ids, const TableColumns::Segments&>(), py::arg("ids").noconvert(),
            py::arg("values").noconvert(), py::arg("timestamps").noconvert(), py::arg("segments"))

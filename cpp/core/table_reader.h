@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,6 +50,33 @@ struct MultiTableFile {
 // One batch a table, from all files. Throws Error(kTable) as well where a file holds other entries than its parts say.
 std::vector<EntryBatch> ReadMultiTableFiles(const std::vector<MultiTableFile>& files, std::size_t tables,
                                             const OpenRecords& open, std::size_t threads);
+
+// Reads a data file of several tables in pieces of one table each, in the order of its parts.
+class MultiTableIterator {
+ public:
+  MultiTableIterator(MultiTableFile file, const OpenRecords& open);
+
+  struct Piece {
+    std::size_t table;
+    EntryBatch entries;
+  };
+
+  // The next entries of one part: `max_rows`, fewer only at the end of the part; nothing at the end of the file. Throws
+  // as ReadMultiTableFiles() does. REQUIRES: max_rows >= 1
+  std::optional<Piece> Next(std::size_t max_rows);
+  // Passes over what is left of the part that the last piece was of; framing is checked, entries are not decoded.
+  void SkipPart();
+
+ private:
+  std::span<const std::uint8_t> Peek();
+
+  MultiTableFile file_;
+  std::shared_ptr<RecordReader> reader_;
+  std::size_t part_ = 0;
+  std::uint64_t done_ = 0;    // entries of that part
+  std::uint64_t before_ = 0;  // entries of the parts before
+  std::optional<EntryDecoder> decoder_;
+};
 
 // Reads a table in pieces, file by file.
 class TableIterator {

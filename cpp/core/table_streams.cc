@@ -129,6 +129,48 @@ std::vector<EntryBatch> ReadMultiTableFiles(const std::vector<MultiTableFile>& f
   return batches;
 }
 
+MultiTableIterator::MultiTableIterator(MultiTableFile file, const OpenRecords& open)
+    : file_(std::move(file)), reader_(open(file_.path)) {}
+
+std::span<const std::uint8_t> MultiTableIterator::Peek() {
+  const auto record = reader_->Peek();
+  if (record) return *record;
+  throw Error(ErrorKind::kTable,
+              "entries: got " + std::to_string(before_ + done_) + ", want " +
+                  std::to_string(file_.parts[part_].entries - done_) + " more by the meta file",
+              file_.path, static_cast<std::int64_t>(reader_->offset()));
+}
+
+std::optional<MultiTableIterator::Piece> MultiTableIterator::Next(std::size_t max_rows) {
+  while (part_ < file_.parts.size() && done_ == file_.parts[part_].entries) {
+    before_ += done_;
+    done_ = 0;
+    ++part_;
+    decoder_.reset();
+  }
+  if (part_ == file_.parts.size()) {
+    if (!reader_->Peek()) return std::nullopt;
+    throw Error(ErrorKind::kTable, "entries: got more than the " + std::to_string(before_) + " of the meta file",
+                file_.path, static_cast<std::int64_t>(reader_->offset()));
+  }
+  const TablePart& part = file_.parts[part_];
+  if (!decoder_) decoder_.emplace(MakeDecoder(Peek(), file_.path, reader_->offset()));
+  Piece piece{part.table, EntryBatch(decoder_->layout())};
+  for (; piece.entries.rows() < max_rows && done_ < part.entries; ++done_) {
+    AppendEntry(*decoder_, Peek(), file_.path, reader_->offset(), piece.entries);
+    reader_->Skip();
+  }
+  return piece;
+}
+
+void MultiTableIterator::SkipPart() {
+  if (part_ == file_.parts.size()) return;
+  for (; done_ < file_.parts[part_].entries; ++done_) {
+    static_cast<void>(Peek());
+    reader_->Skip();
+  }
+}
+
 TableIterator::TableIterator(std::vector<std::string> paths, std::optional<EntryLayout> want, OpenRecords open)
     : paths_(std::move(paths)), open_(std::move(open)) {
   if (want) decoder_.emplace(std::move(*want));

@@ -5,9 +5,11 @@
 #include <utility>
 
 #include "core/byte_buffer.h"
+#include "core/entry_format.h"
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/record_format.h"
+#include "core/wire.h"
 
 namespace mexport {
 namespace {
@@ -25,6 +27,8 @@ constexpr std::size_t kBehind = 32;
 // Rows lie anywhere in memory; so many are on their way at a time.
 constexpr std::size_t kPrefetchDistance = 16;
 constexpr std::size_t kCacheLine = 64;
+constexpr std::size_t kTaggedIdBytes = 1 + sizeof(std::int64_t);
+constexpr std::size_t kMaxVarintBytes = 10;
 
 void Prefetch(const void* begin, std::size_t size) {
   if (size == 0) return;
@@ -145,6 +149,44 @@ void WriteTableStreams(const std::vector<std::string>& paths, const std::vector<
     writer->Sync();
     writer->Close();
   });
+}
+
+TableFileWriter::TableFileWriter(const std::string& path, const OpenWriter& open, bool packed)
+    : writer_(open(path)), packed_(packed), buffer_(1), packed_buffer_(1) {}
+
+void TableFileWriter::Append(const TableToWrite& table, std::size_t begin, std::size_t end) {
+  const std::size_t floats = table.encoder.layout().dim();
+  const std::size_t tagged = floats * kTaggedFloatBytes;
+  const std::size_t plain = floats * sizeof(float);
+  for (std::size_t i = begin; i < end; ++i) {
+    const std::size_t row = table.rows[i];
+    const std::size_t size = table.encoder.SizeOf(table.source, row);
+    if (buffer_.capacity() < size) buffer_.Resize(size);
+    table.encoder.Encode(table.source, row, buffer_.data());
+    if (!packed_ || floats == 0) {
+      writer_->Write(buffer_.data(), size);
+      continue;
+    }
+    // The vector lies between the id and the rest.
+    const std::size_t most = size + kMaxVarintBytes + 1;
+    if (packed_buffer_.capacity() < most) packed_buffer_.Resize(most);
+    std::uint8_t* out = packed_buffer_.data();
+    std::memcpy(out, buffer_.data(), kTaggedIdBytes);
+    out += kTaggedIdBytes;
+    out = StoreVarint(out, WireTag(entry_format::kNum, WireType::kBytes));
+    out = StoreVarint(out, plain);
+    std::memcpy(out, table.source.values + row * floats, plain);
+    out += plain;
+    const std::size_t rest = size - kTaggedIdBytes - tagged;
+    std::memcpy(out, buffer_.data() + kTaggedIdBytes + tagged, rest);
+    out += rest;
+    writer_->Write(packed_buffer_.data(), static_cast<std::size_t>(out - packed_buffer_.data()));
+  }
+}
+
+void TableFileWriter::Close() {
+  writer_->Sync();
+  writer_->Close();
 }
 
 }  // namespace mexport

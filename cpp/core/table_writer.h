@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/byte_buffer.h"
 #include "core/entry_batch.h"
 #include "core/entry_codec.h"
 #include "core/record_writer.h"
@@ -64,5 +65,22 @@ using OpenWriter = std::function<std::shared_ptr<RecordWriter>(const std::string
 // The same by way of `open`, for several tables one behind the other in each file; a thread a file.
 void WriteTableStreams(const std::vector<std::string>& paths, const std::vector<TableToWrite>& tables,
                        const OpenWriter& open, std::size_t threads);
+
+// Writes one file of entries in pieces, in the order in which they are given.
+class TableFileWriter {
+ public:
+  // With `packed` the floats of the vectors are one length-delimited field, a fifth smaller; those of states are not.
+  TableFileWriter(const std::string& path, const OpenWriter& open, bool packed);
+
+  void Append(const TableToWrite& table, std::size_t begin, std::size_t end);
+  // Makes the file durable and closes it.
+  void Close();
+
+ private:
+  std::shared_ptr<RecordWriter> writer_;
+  bool packed_;
+  ByteBuffer buffer_;
+  ByteBuffer packed_buffer_;
+};
 
 }  // namespace mexport

@@ -5,8 +5,9 @@ wrong, before anything is published. It reads messages only; files are checked b
 
 An *error* is something that at least one of TensorFlow's loaders refuses, that makes it restore or feed the wrong
 thing, or that makes every request by a signature fail. A *warning* loads, but is hardly meant, or asks for something
-of the server. Nodes are held against the OpDefs that the message lists; what only shape inference or a kernel finds
-is not found here. The time is linear in the size of the message.
+of the server. Nodes, those of functions too, are held against the OpDefs that the message lists, and else against those
+of TensorFlow; what only shape inference or a kernel finds is not found here. The time is
+linear in the size of the message.
 """
 
 from mexport_pb.check.collection import check_asset_filename

@@ -19,6 +19,7 @@ from mexport_pb.check.functions import check_function, check_gradients, name_fun
 from mexport_pb.check.nodes import Scope
 from mexport_pb.check.ops import Ops
 from mexport_pb.check.problems import Problem, Report, quote
+from mexport_pb.check.restore import check_start
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.messages import to_message
 from mexport_pb.messages.constants import DEFAULT_SIGNATURE, INIT_OP_SIGNATURE, SCHEMA_VERSION, TRAIN_OP_SIGNATURE
@@ -108,6 +109,8 @@ def _check_meta_graph(meta_graph: MetaGraphDef, report: Report) -> None:
     graph.check()
     for name, function in functions.items():
         check_function(name, function, ops, callees, report)
+    for name in sorted(ops.unknown):
+        report.warn(f"custom op {quote(name)}", "its signature is not listed; the server needs the library that has it")
     for key, signature in sorted(meta_graph.signature_def.items()):
         _check_signature(key, signature, graph, report)
     if meta_graph.HasField("saver_def"):
@@ -115,6 +118,7 @@ def _check_meta_graph(meta_graph: MetaGraphDef, report: Report) -> None:
     check_collections(
         meta_graph.collection_def, graph, report, init_signature=INIT_OP_SIGNATURE in meta_graph.signature_def
     )
+    check_start(meta_graph, graph, ops, report)
     check_assets("asset_file_def", enumerate(meta_graph.asset_file_def), graph, report)
 
 

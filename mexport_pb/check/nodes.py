@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -77,6 +77,18 @@ class Scope:
         index = self._index.get(name)
         return None if index is None else self._nodes[index]
 
+    def reach(self, names: Iterable[str]) -> dict[str, NodeDef]:
+        """The nodes of a graph that run when those of these names, or tensors of theirs, are asked for."""
+        found: dict[str, NodeDef] = {}
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop().removeprefix("^").partition(":")[0]
+            node = None if name in found else self.node(name)
+            if node is not None:
+                found[name] = node
+                waiting.extend(node.input)
+        return found
+
     def why_no_tensor(self, name: str) -> str | None:
         """Why `name` is no tensor here, or None if it is one as far as is known."""
         found = self._tensor(name, self._index.get(name.partition(":")[0]))
@@ -117,8 +129,6 @@ class Scope:
                 taken = [source for source in taken if op_names[source] not in _LOOP_SOURCES]
             sources.append(taken)
         self._check_cycles(sources)
-        if self._body_of is None and self._ops.listed:
-            self._warn_of_unlisted(op_names)
 
     def _error(self, node: NodeDef, message: str) -> None:
         self._report.error(self._where(node), message)
@@ -268,13 +278,6 @@ class Scope:
         if left:
             first = next(index for index, count in enumerate(missing) if count)
             self._error(self._nodes[first], f"on a cycle or behind one, as {left - 1} other nodes are")
-
-    def _warn_of_unlisted(self, op_names: Sequence[str]) -> None:
-        for name in sorted(set(op_names)):
-            if name and self._ops.get(name) is None and name not in self._ops.contradictory:
-                self._report.warn(
-                    f"custom op {quote(name)}", "its signature is not listed; the server needs the library that has it"
-                )
 
 
 def _pick(tensors: Sequence[int] | None, index: str | None) -> int | str:

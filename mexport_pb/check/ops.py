@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from mexport_pb import dtypes
 from mexport_pb._proto import tensor_pb2
 from mexport_pb._proto.graph_pb2 import AttrValue, OpDef
+from mexport_pb.messages.op_defs import op_def
 
 __all__ = ["UNKNOWN", "Attr", "Op", "Ops", "Signature", "attr_of"]
 
@@ -40,17 +41,6 @@ _FIELDS: Final = {
     "tensor": "tensor",
     "func": "func",
 }
-
-# What a graph without a list of ops has nevertheless: its constants and inputs.
-_BUILT_IN: Final = tuple(
-    OpDef(
-        name=name,
-        input_arg=[OpDef.ArgDef(name="input", type_attr="dtype")] if name == "PlaceholderWithDefault" else [],
-        output_arg=[OpDef.ArgDef(name="output", type_attr="dtype")],
-        attr=[OpDef.AttrDef(name="dtype", type="type")],
-    )
-    for name in ("Const", "Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
-)
 
 
 def attr_of(values: Mapping[str, AttrValue], key: str) -> AttrValue:
@@ -223,29 +213,32 @@ class Op:
 
 
 class Ops:
-    """The ops and functions that are known by definition; others may exist."""
+    """The ops and functions that are known by definition, or else as TensorFlow's own; others may exist."""
 
     def __init__(self, definitions: Iterable[OpDef], functions: Iterable[OpDef]) -> None:
         functions = list(functions)
         self.functions: Final = frozenset(function.name for function in functions)
         self.contradictory: Final[set[str]] = set()
         """Ops that are defined in two ways, which are taken for unknown ones. Loaders look at no definition."""
-        self._definitions = {definition.name: definition for definition in _BUILT_IN}
+        self.unknown: Final[set[str]] = set()
+        """Ops that were asked for, and that neither the definitions nor TensorFlow's table have."""
         listed: dict[str, OpDef] = {}
         for definition in definitions:
             if listed.setdefault(definition.name, definition) != definition:
                 self.contradictory.add(definition.name)
-        self._definitions.update((name, one) for name, one in listed.items() if name not in self.contradictory)
+        self._definitions = listed
         self._definitions.update((function.name, function) for function in functions)
-        self.listed: Final = bool(listed)
+        self.contradictory.difference_update(self.functions)
         self._ops: dict[str, Op | None] = {}
 
     def get(self, name: str) -> Op | None:
         """The op of that name, or None if it is not known."""
         op = self._ops.get(name, ...)
         if op is ...:
-            definition = self._definitions.get(name)
+            definition = None if name in self.contradictory else self._definitions.get(name) or op_def(name)
             op = self._ops[name] = None if definition is None else Op(definition)
+            if op is None and name and name not in self.contradictory:
+                self.unknown.add(name)
         return op
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mexport_pb as mx
+from mexport_pb.export.table_output import TableMode
 from mexport_pb.export.version import timestamped_directory, versioned_directory
 
 __all__ = ["add_parser"]
@@ -78,13 +80,62 @@ def add_parser(subparsers: Any) -> None:
         default="structure",
         help="how the model is checked before it is published; restore needs TensorFlow (default: %(default)s)",
     )
+    _add_table_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
 
 
+def _add_table_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("embedding tables")
+    group.add_argument(
+        "--tables",
+        choices=("copy", "hardlink", "serving"),
+        default="copy",
+        help="how they get into the export; serving: without optimizer state, zero rows and expired rows "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--shared-embedding", action="store_true", help="let the model read them from the checkpoint in place of a copy"
+    )
+    group.add_argument("--table-shards", type=int, metavar="N", help="serving: files for each set of tables")
+    group.add_argument("--table-req-time", type=int, metavar="S", help="serving: the second that ages are counted to")
+    group.add_argument("--table-pack", action="store_true", help="serving: write vectors a fifth smaller")
+    group.add_argument(
+        "--table-keep",
+        action="append",
+        default=[],
+        choices=("optimizer-state", "zero", "expired"),
+        help="serving: what not to drop; repeatable",
+    )
+    group.add_argument(
+        "--table-memory", type=int, metavar="MIB", help="serving: about how much memory rows may take (default: 256)"
+    )
+
+
+def _table_mode(options: argparse.Namespace) -> TableMode:
+    given = {
+        "num_shards": options.table_shards,
+        "req_time": options.table_req_time,
+        "pack_floats": options.table_pack or None,
+        "drop_optimizer_state": False if "optimizer-state" in options.table_keep else None,
+        "drop_zero_rows": False if "zero" in options.table_keep else None,
+        "drop_expired": False if "expired" in options.table_keep else None,
+        "memory_bytes": None if options.table_memory is None else options.table_memory << 20,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if options.tables == "serving":
+        return mx.ServingTables(**chosen)
+    if chosen:
+        raise mx.InvalidArgumentError(f"--table-… options go with --tables serving, got --tables {options.tables}")
+    mode: TableMode = options.tables
+    return mode
+
+
 def _run(options: argparse.Namespace) -> Iterator[str]:
     signatures = [mx.parse_signature(text) for text in options.signature]
+    tables = _table_mode(options)
     target, timestamped = _target(options)
+    ledgers: list[mx.TableSetLedger] = []
     path = mx.export_meta_graph(
         options.meta_graph,
         options.checkpoint,
@@ -100,6 +151,9 @@ def _run(options: argparse.Namespace) -> Iterator[str]:
         as_text=options.as_text,
         validate=options.validate,
         timestamped=timestamped,
+        tables=tables,
+        shared_embedding=options.shared_embedding,
+        table_ledgers=ledgers,
     )
     report = mx.check_saved_model(path, read_variables=False)
     if options.json:
@@ -108,6 +162,7 @@ def _run(options: argparse.Namespace) -> Iterator[str]:
             "signatures": report.signatures,
             "variables": report.variables,
             "variable_bytes": report.variable_bytes,
+            "tables": [dataclasses.asdict(ledger) for ledger in ledgers],
         }
         yield json.dumps(result, sort_keys=True)
     else:

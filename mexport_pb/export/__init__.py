@@ -25,6 +25,15 @@ from mexport_pb.export.spec import (
     ServingInputReceiver,
 )
 from mexport_pb.export.standalone import StandaloneExporter
+from mexport_pb.export.table_graph import (
+    add_ckpt_to_assets,
+    add_multi_hashtable_assign_signatures,
+    build_hashtable_assign_inputs_outputs,
+    create_asset_base,
+    create_hashtable_restore_ops,
+    create_multi_hashtable_restore_ops,
+)
+from mexport_pb.export.table_output import TableMode
 from mexport_pb.export.validate import CheckReport, check_saved_model
 from mexport_pb.export.writer import write_saved_model
 
@@ -45,8 +54,15 @@ __all__ = [
     "ServingInputReceiver",
     "SignatureSpec",
     "StandaloneExporter",
+    "TableMode",
+    "add_ckpt_to_assets",
+    "add_multi_hashtable_assign_signatures",
+    "build_hashtable_assign_inputs_outputs",
     "check_saved_model",
     "checkpoint_step",
+    "create_asset_base",
+    "create_hashtable_restore_ops",
+    "create_multi_hashtable_restore_ops",
     "enter_export_mode",
     "export_meta_graph",
     "get_current_export_ctx",

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import filecmp
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +16,7 @@ from mexport_pb._proto.graph_pb2 import NodeDef
 from mexport_pb._proto.saved_model_pb2 import AssetFileDef, MetaGraphDef
 from mexport_pb.check import check_asset_filename
 from mexport_pb.errors import InvalidArgumentError, MismatchError
+from mexport_pb.export.file_copy import copy_file
 from mexport_pb.messages import (
     make_asset_file_def,
     pack_asset_file_def,
@@ -44,7 +44,9 @@ class ResolvedAssets:
 
 
 def resolve_assets(
-    meta_graph: MetaGraphDef, files: Mapping[str, str | os.PathLike[str]] | None = None
+    meta_graph: MetaGraphDef,
+    files: Mapping[str, str | os.PathLike[str]] | None = None,
+    made: Collection[str] = (),
 ) -> ResolvedAssets:
     """Gives every asset of a graph a name under ``assets/`` and finds its source.
 
@@ -57,6 +59,8 @@ def resolve_assets(
         files: Sources by file name, of the AssetFileDefs that the graph has already. A source under the last component
             of a path in the graph, or under the tensor's name ("asset:0"), takes that path's place, which is often one
             of the training job's machine. Names that the graph does not have are left alone.
+        made: Names of files that somebody else makes, who needs them under these very names: assets of these names
+            have no source.
 
     Raises:
         InvalidArgumentError: A tensor of the collection is not a Const with one non-empty string, or a name is illegal.
@@ -68,7 +72,7 @@ def resolve_assets(
     sources: dict[str, str] = {}
     used: set[str] = set()
     named = _asset_file_defs(result)
-    for name in sorted({asset.filename for asset in named} - {ASSET_BASE_FILENAME}):
+    for name in sorted({asset.filename for asset in named} - {ASSET_BASE_FILENAME, *made}):
         if name not in given:
             raise MismatchError(f"the graph has an asset {name!r}, but no file was given for it")
         check_asset_filename(name)
@@ -82,6 +86,13 @@ def resolve_assets(
     for tensor in tensors:
         path = _path_of(tensor, nodes)
         base = os.path.basename(path)
+        if base in made:
+            if path != base or base in given or tensor in given:
+                raise InvalidArgumentError(f"asset {tensor!r}: {base!r} is the name of a table's file")
+            check_asset_filename(base)
+            asset = pack_asset_file_def(make_asset_file_def(tensor, base))
+            result.collection_def[ASSETS_COLLECTION].any_list.value.append(asset)
+            continue
         override = next((name for name in (tensor, base) if name in given), None)
         if override is not None:
             path = given[override]
@@ -121,7 +132,7 @@ def copy_files(files: Mapping[str, str], folder: Path) -> None:
     for destination in sorted(files):
         target = folder / destination
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(files[destination], target)
+        copy_file(files[destination], target)
 
 
 def _asset_tensors(meta_graph: MetaGraphDef) -> list[str]:

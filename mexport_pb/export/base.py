@@ -20,16 +20,17 @@ from mexport_pb.export.frozen import frozen_meta_graph
 from mexport_pb.export.signatures import build_signature_defs, export_outputs_of, signatures_of
 from mexport_pb.export.source import Graph, GraphSource, ProtobufSource
 from mexport_pb.export.spec import EstimatorSpec, ModeKeys, ModelFn, ReceiverFn, RunConfig, ServingInputReceiver
+from mexport_pb.export.table_graph import add_table_signatures
+from mexport_pb.export.table_output import TableMode, TableOutput, check_table_mode, plan_tables
 from mexport_pb.export.version import timestamped_directory, versioned_directory
 from mexport_pb.export.writer import Path_, Validation, write_saved_model
 from mexport_pb.graph import add_main_op, add_saver, clear_devices, strip_default_attrs
-from mexport_pb.messages import SERVING_TAG, make_signature_def
+from mexport_pb.graph.names import names_and_scopes
+from mexport_pb.messages import SERVING_TAG
 from mexport_pb.messages.constants import WARMUP_FILENAME
+from mexport_pb.table import TableSetLedger
 
 __all__ = ["BaseExporter"]
-
-HASHTABLE_ASSIGN_SIGNATURE = "hashtable_assign"
-# TensorFlow's savers save what is in it; the objects are Python's and in no message.
 
 
 class BaseExporter(abc.ABC):
@@ -48,6 +49,11 @@ class BaseExporter(abc.ABC):
             :class:`mexport_pb.runtime.TensorFlowSource`.
         validate: How each staged model is checked before it is published; see :func:`write_saved_model`.
         global_step_as_timestamp: Name versions by the global step instead of unix seconds.
+        tables: How embedding tables that are not shared get into the export: ``"copy"``, ``"hardlink"``, ``"serving"``
+            (made smaller), or :class:`mexport_pb.ServingTables` with options.
+
+    Attributes:
+        table_ledgers: Where tables were made smaller, what became of each row, by published directory.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class BaseExporter(abc.ABC):
         source: GraphSource | None = None,
         validate: Validation = "structure",
         global_step_as_timestamp: bool = False,
+        tables: TableMode = "copy",
     ) -> None:
         self._model_fn = model_fn
         self._model_dir = os.fspath(model_dir)
@@ -72,6 +79,9 @@ class BaseExporter(abc.ABC):
         self._source: GraphSource = source or ProtobufSource()
         self._validate: Validation = validate
         self._global_step_as_timestamp = global_step_as_timestamp
+        check_table_mode(tables)
+        self._tables: TableMode = tables
+        self.table_ledgers: dict[str, list[TableSetLedger]] = {}
 
     @abc.abstractmethod
     def export_saved_model(
@@ -181,9 +191,10 @@ class BaseExporter(abc.ABC):
         Raises:
             MexportError: As :func:`write_saved_model`.
         """
-        meta_graph = self._serving_meta_graph(
+        meta_graph, tables = self._serving_meta_graph(
             graph,
             export_ctx,
+            checkpoint_path,
             restore_vars=restore_vars,
             restore_hashtable=restore_hashtable,
             assign_hashtable=assign_hashtable,
@@ -201,7 +212,10 @@ class BaseExporter(abc.ABC):
             restore_variables=restore_vars,
             validate=self._validate,
             timestamped=timestamped,
+            tables=tables,
         )
+        if tables is not None and tables.ledgers:
+            self.table_ledgers[str(path)] = tables.ledgers
         return os.fsencode(path)
 
     def _export_frozen_saved_model_from_graph(
@@ -277,31 +291,55 @@ class BaseExporter(abc.ABC):
         self,
         graph: Graph,
         context: ExportContext,
+        checkpoint: Path_ | None,
         *,
         restore_vars: bool,
         restore_hashtable: bool,
         assign_hashtable: bool,
         clear_nodes: bool,
         strip: bool,
-    ) -> MetaGraphDef:
+    ) -> tuple[MetaGraphDef, TableOutput | None]:
         if restore_vars:
             # A saver needs a variable: the global step makes sure that there is one.
             with self._source.as_default(graph):
                 self._source.create_global_step(graph)
         signatures = build_signature_defs(context.signatures(graph), self._source, graph)
         meta_graph = self._source.to_meta_graph(graph)
-        if assign_hashtable:
-            # Pushers of table values call it by name, so it is there even in a model without tables.
-            signatures.setdefault(HASHTABLE_ASSIGN_SIGNATURE, make_signature_def({}, {}))
         for name, signature in signatures.items():
             meta_graph.signature_def[name].CopyFrom(signature)
-        names = self._source.names_in_use(graph)
+        names = _Names(self._source.names_in_use(graph))
+        if assign_hashtable:
+            # Pushers of table values call it by name, so it is there even in a model without tables.
+            meta_graph = add_table_signatures(meta_graph, always=True, names_in_use=names.of(meta_graph))
         if restore_vars:
-            meta_graph = add_saver(meta_graph, names_in_use=names)
+            meta_graph = add_saver(meta_graph, names_in_use=names.of(meta_graph))
+        restores: list[str] = []
+        tables = None
+        if restore_hashtable:
+            meta_graph, restores, tables = plan_tables(
+                meta_graph,
+                checkpoint,
+                shared_embedding=self._shared_embedding,
+                mode=self._tables,
+                names_in_use=names.of(meta_graph),
+            )
         # Upstream groups the restores of tables, of which a dense model has none; without restores it makes a no-op.
         name = "group_deps" if restore_hashtable else "NoOp"
-        meta_graph = add_main_op(meta_graph, name=name, names_in_use=names)
-        return _cleaned(meta_graph, clear_nodes, strip)
+        meta_graph = add_main_op(meta_graph, restores, name=name, names_in_use=names.of(meta_graph))
+        return _cleaned(meta_graph, clear_nodes, strip), tables
+
+
+class _Names:
+    """The names that a graph's source knows of, and those that were added since."""
+
+    def __init__(self, known: set[str] | None) -> None:
+        self._known = known
+
+    def of(self, meta_graph: MetaGraphDef) -> set[str] | None:
+        """Names that new nodes may not take; None where the source knows no more than the nodes say."""
+        if self._known is None:
+            return None
+        return self._known | names_and_scopes(node.name for node in meta_graph.graph_def.node)
 
 
 def _cleaned(meta_graph: MetaGraphDef, clear_nodes: bool, strip: bool) -> MetaGraphDef:

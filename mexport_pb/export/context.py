@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -11,6 +10,15 @@ from typing import Any
 
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.export.source import Graph, GraphSource, ProtobufSource
+from mexport_pb.graph.export_mode import (
+    ExportMode,
+    get_current_export_mode,
+    is_exporting,
+    is_exporting_distributed,
+    is_exporting_standalone,
+    reset_export_mode,
+    set_export_mode,
+)
 from mexport_pb.messages import PREDICT_METHOD
 
 __all__ = [
@@ -26,14 +34,6 @@ __all__ = [
 ]
 
 SIGNATURE_NAME_COLLECTION = "signature_name"
-
-
-class ExportMode(enum.Enum):
-    """Which export is running."""
-
-    NONE = 0
-    STANDALONE = 1
-    DISTRIBUTED = 2
 
 
 @dataclass
@@ -128,7 +128,6 @@ class ExportContext:
         return graphs[name]
 
 
-_mode: ContextVar[ExportMode] = ContextVar("mexport_mode", default=ExportMode.NONE)
 _context: ContextVar[ExportContext | None] = ContextVar("mexport_context", default=None)
 
 
@@ -146,37 +145,17 @@ def enter_export_mode(mode: ExportMode, context: ExportContext | None = None) ->
     Raises:
         InvalidArgumentError: An export is running already in this thread.
     """
-    if _mode.get() is not ExportMode.NONE:
+    if is_exporting():
         raise InvalidArgumentError("export mode can't be nested")
     context = context or ExportContext()
-    mode_token, context_token = _mode.set(mode), _context.set(context)
+    mode_token, context_token = set_export_mode(mode), _context.set(context)
     try:
         yield context
     finally:
-        _mode.reset(mode_token)
+        reset_export_mode(mode_token)
         _context.reset(context_token)
-
-
-def get_current_export_mode() -> ExportMode:
-    """The mode of the export that is running, ``ExportMode.NONE`` if there is none."""
-    return _mode.get()
 
 
 def get_current_export_ctx() -> ExportContext | None:
     """The context of the export that is running, None if there is none."""
     return _context.get()
-
-
-def is_exporting() -> bool:
-    """Whether an export is running."""
-    return _mode.get() is not ExportMode.NONE
-
-
-def is_exporting_standalone() -> bool:
-    """Whether a standalone export is running."""
-    return _mode.get() is ExportMode.STANDALONE
-
-
-def is_exporting_distributed() -> bool:
-    """Whether a distributed export is running."""
-    return _mode.get() is ExportMode.DISTRIBUTED

@@ -11,6 +11,9 @@ from google.protobuf.message import Message
 
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SignatureDef
 from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.export.serving_tables import make_tables_serve
+from mexport_pb.export.table_graph import add_table_signatures
+from mexport_pb.export.table_output import TableMode, check_table_mode, plan_tables
 from mexport_pb.export.writer import Path_, Validation, write_saved_model
 from mexport_pb.graph import (
     add_main_op,
@@ -21,6 +24,7 @@ from mexport_pb.graph import (
     tensor_info_of,
 )
 from mexport_pb.messages import SERVING_TAG, make_signature_def, read_meta_graph, to_message
+from mexport_pb.table import TableSetLedger
 
 __all__ = ["SignatureSpec", "export_meta_graph", "parse_signature"]
 
@@ -77,6 +81,9 @@ def export_meta_graph(
     as_text: bool = False,
     validate: Validation = "structure",
     timestamped: bool = False,
+    tables: TableMode = "copy",
+    shared_embedding: bool = False,
+    table_ledgers: list[TableSetLedger] | None = None,
 ) -> Path:
     """Exports a MetaGraphDef, such as the ``.meta`` file beside a checkpoint, for serving.
 
@@ -97,14 +104,22 @@ def export_meta_graph(
         as_text: Write ``saved_model.pbtxt``.
         validate: As for :func:`write_saved_model`.
         timestamped: As for :func:`write_saved_model`.
+        tables: How embedding tables that are left and not shared get into the export, as for
+            :class:`mexport_pb.StandaloneExporter`. The graph's tables become serving tables, with signatures that push
+            values.
+        shared_embedding: Whether tables that do not say otherwise are read where the checkpoint is.
+        table_ledgers: Gets, where tables are made smaller, what became of each row.
 
     Returns:
         The published directory.
 
     Raises:
         InvalidArgumentError: A signature names a tensor that the graph does not have, or needs more inputs.
+        MismatchError: A table's files are missing, or their entries have another dimension.
+        TableError: A table's files are incomplete or damaged.
         MexportError: As :func:`write_saved_model`.
     """
+    check_table_mode(tables)
     if isinstance(meta_graph, str | os.PathLike):
         graph = read_meta_graph(meta_graph)
     else:
@@ -120,13 +135,15 @@ def export_meta_graph(
         graph = prune_to_signatures(graph)
     if freeze:
         graph = _freeze(graph, checkpoint)
-    graph = add_main_op(graph)
+    graph = add_table_signatures(make_tables_serve(graph), always=False)
+    graph, restores, output = plan_tables(graph, checkpoint, shared_embedding=shared_embedding, mode=tables)
+    graph = add_main_op(graph, restores)
     if clear_devices:
         graph = _clear_devices(graph)
     if strip_default_attrs:
         graph = _strip_default_attrs(graph)
     del graph.meta_info_def.tags[:]
-    return write_saved_model(
+    path = write_saved_model(
         graph,
         export_dir,
         None if freeze else checkpoint,
@@ -136,7 +153,11 @@ def export_meta_graph(
         as_text=as_text,
         validate=validate,
         timestamped=timestamped,
+        tables=output,
     )
+    if output is not None and table_ledgers is not None:
+        table_ledgers.extend(output.ledgers)
+    return path
 
 
 # The flags of export_meta_graph have the names that the field uses, and hide the functions there.

@@ -12,11 +12,13 @@ from mexport_pb._proto.saver_pb2 import SaverDef
 from mexport_pb.bundle import BundleReader, data_path
 from mexport_pb.check import Problem, check_asset_filename, find_saved_model_problems
 from mexport_pb.errors import BundleError, InvalidArgumentError, MexportError, ValidationError
+from mexport_pb.export.table_check import find_table_problems
 from mexport_pb.graph import save_plan
 from mexport_pb.graph.checkpoint_match import find_mismatch
 from mexport_pb.graph.save_plan import restored_items
 from mexport_pb.messages import read_saved_model, unpack_asset_file_def
 from mexport_pb.messages.constants import ASSET_BASE_FILENAME, ASSETS_COLLECTION, ASSETS_DIRECTORY, VARIABLES_PREFIX
+from mexport_pb.table.graph_tables import graph_tables
 
 __all__ = ["CheckReport", "check_saved_model", "check_validation", "validate_staged"]
 
@@ -85,6 +87,8 @@ def check_saved_model(path: str | os.PathLike[str], *, read_variables: bool = Tr
     _check_variables(path, list(saved_model.meta_graphs), report, read_variables)
     for graph in saved_model.meta_graphs:
         _check_assets(path, graph, report)
+        if not report.errors:
+            _check_tables(path, graph, report)
     return report
 
 
@@ -166,6 +170,19 @@ def _check_saver(graph: MetaGraphDef, reader: BundleReader, prefix: Path, report
             add(f"variable {item.key!r} of the graph is missing")
         elif mismatch := find_mismatch(item, reader):
             add(f"variable {item.key!r}: {mismatch}")
+
+
+def _check_tables(path: Path, graph: MetaGraphDef, report: CheckReport) -> None:
+    folder = path / ASSETS_DIRECTORY
+    files = [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []
+    try:
+        graph_tables(graph)
+    except MexportError as error:
+        report.problems.append(Problem("error", "embedding tables", str(error)))
+        return
+    for problem in find_table_problems(graph, files):
+        where = f"embedding table {problem.node!r}"
+        report.problems.append(Problem("warning" if problem.outside else "error", where, problem.message))
 
 
 def _check_assets(path: Path, graph: MetaGraphDef, report: CheckReport) -> None:

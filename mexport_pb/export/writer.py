@@ -20,6 +20,8 @@ from mexport_pb.errors import InvalidArgumentError, MismatchError, UnsupportedEr
 from mexport_pb.export.assets import check_extra_files, copy_files, resolve_assets
 from mexport_pb.export.checkpoint import GLOBAL_STEP
 from mexport_pb.export.publish import staged_directory
+from mexport_pb.export.table_check import find_table_problems
+from mexport_pb.export.table_output import TableOutput
 from mexport_pb.export.validate import check_validation, validate_staged
 from mexport_pb.export.variables import VariablePlan, plan_variables
 from mexport_pb.export.version import timestamped_directory
@@ -35,6 +37,7 @@ from mexport_pb.messages.constants import (
     VARIABLES_DIRECTORY,
     VARIABLES_PREFIX,
 )
+from mexport_pb.table.graph_tables import graph_tables
 
 __all__ = [
     "Path_",
@@ -44,8 +47,6 @@ __all__ = [
 
 Path_: TypeAlias = str | os.PathLike[str]
 SAVEABLES_COLLECTION = "saveable_objects"
-TABLE_COLLECTIONS = ("monolith_hash_tables", "monolith_multi_hash_tables")
-TABLE_OPS = frozenset({"MonolithHashTable", "CreateMonolithMultiHashTable", "ReadMonolithMultiHashTable"})
 
 Validation: TypeAlias = Literal["structure", "restore"]
 
@@ -59,6 +60,7 @@ class _Plan:
     variables: VariablePlan | None
     assets: dict[str, str]
     assets_extra: dict[str, str]
+    tables: TableOutput | None
     as_text: bool
 
 
@@ -77,6 +79,7 @@ def write_saved_model(
     as_text: bool = False,
     validate: Validation = "structure",
     timestamped: bool = False,
+    tables: TableOutput | None = None,
 ) -> Path:
     """Writes a SavedModel directory, all of it or nothing.
 
@@ -104,18 +107,22 @@ def write_saved_model(
             at the variable index, ``"restore"`` also lets TensorFlow load it and restore the variables.
         timestamped: ``export_dir`` is named by a unix second (:func:`timestamped_directory`); where another export took
             it, the next free one is taken.
+        tables: The files of embedding tables, planned by an exporter. Without it, tables that signatures read must
+            have all of their files among the graph's assets, and be restored from there by the main op.
 
     Returns:
         The published directory.
 
     Raises:
         InvalidArgumentError: A graph or an argument is illegal.
+        SavedModelError: A collection of embedding tables is damaged.
         MissingVariableError: A variable is not in the checkpoint.
         MismatchError: A variable has another dtype or shape there, or an asset has no source.
         DataError: The checkpoint is damaged; checksums are verified on the way.
         VersionExistsError: ``export_dir`` is there already; it was not touched.
         ValidationError: The staged model failed its check.
-        UnsupportedError: A graph has embedding hash tables.
+        TableError: A dump of a table is damaged; found where dumps are made smaller.
+        UnsupportedError: A graph has mutable lookup tables, or hash tables within functions.
         OSError: The disk is full, a folder not writable, and the like. In every case nothing is left behind.
     """
     check_validation(validate)
@@ -130,6 +137,7 @@ def write_saved_model(
         global_step=global_step,
         restore_variables=restore_variables,
         as_text=as_text,
+        tables=tables,
     )
     if timestamped and not Path(export_dir).name.isdecimal():
         raise InvalidArgumentError(f"{os.fspath(export_dir)}: got timestamped=True, want a name that is a unix second")
@@ -154,6 +162,7 @@ def _make_plan(
     global_step: int | None,
     restore_variables: bool,
     as_text: bool,
+    tables: TableOutput | None,
 ) -> _Plan:
     if checkpoint is not None and not restore_variables:
         raise InvalidArgumentError("got a checkpoint and restore_variables=False")
@@ -167,13 +176,14 @@ def _make_plan(
         raise InvalidArgumentError("tags are for a single meta graph without tags of its own")
     files: dict[str, str] = {}
     used_assets: set[str] = set()
+    made = frozenset[str]() if tables is None else tables.asset_names
     for index, graph in enumerate(graphs):
         _refuse_unserved(graph)
         if not graph.meta_info_def.tags:
             graph.meta_info_def.tags.extend(tags or [SERVING_TAG])
         if checkpoint is not None and not graph.HasField("saver_def"):
             graph = add_saver(graph)  # noqa: PLW2901
-        resolved = resolve_assets(graph, assets)
+        resolved = resolve_assets(graph, assets, made)
         _add_sources(files, resolved.files)
         used_assets |= resolved.used
         graph = resolved.meta_graph  # noqa: PLW2901
@@ -183,6 +193,7 @@ def _make_plan(
         if strip:
             graph = strip_default_attrs(graph)  # noqa: PLW2901
         check_meta_graph(graph)
+        _refuse_empty_tables(graph, {*resolved.files, *made})
         if checkpoint is not None:
             _refuse_unset(graph)
         graphs[index] = graph
@@ -197,7 +208,7 @@ def _make_plan(
     else:
         extra = {} if global_step is None else {GLOBAL_STEP: np.array(global_step, np.int64)}
         plan = plan_variables(graphs, checkpoint, extra=extra)
-    return _Plan(saved_model, checkpoint, plan, files, check_extra_files(assets_extra or {}), as_text)
+    return _Plan(saved_model, checkpoint, plan, files, check_extra_files(assets_extra or {}), tables, as_text)
 
 
 def _add_sources(files: dict[str, str], more: Mapping[str, str]) -> None:
@@ -209,12 +220,6 @@ def _add_sources(files: dict[str, str], more: Mapping[str, str]) -> None:
 
 def _refuse_unserved(graph: MetaGraphDef) -> None:
     """Refuses graphs that would load and then fail at the first request, for want of what is not exported yet."""
-    tables = [name for name in TABLE_COLLECTIONS if name in graph.collection_def]
-    tables += sorted({node.op for node in graph.graph_def.node if node.op in TABLE_OPS})
-    if tables:
-        raise UnsupportedError(
-            f"the graph has embedding hash tables ({tables[0]!r}); this version exports dense variables only"
-        )
     if SAVEABLES_COLLECTION in graph.collection_def:
         raise UnsupportedError(
             f"the graph has objects to save that are no variables (collection {SAVEABLES_COLLECTION!r}), such as "
@@ -226,6 +231,13 @@ def _refuse_unserved(graph: MetaGraphDef) -> None:
             f"the graph has lookup tables (collection {TABLE_INITIALIZERS_COLLECTION!r}) and no main op to fill them: "
             "pass it through add_main_op"
         )
+
+
+def _refuse_empty_tables(graph: MetaGraphDef, files: set[str]) -> None:
+    """Refuses graphs whose signatures read embedding tables that the main op does not restore from complete files."""
+    graph_tables(graph)
+    for problem in find_table_problems(graph, files):
+        raise MismatchError(f"embedding table {problem.node!r}: {problem.message}")
 
 
 def _refuse_unset(graph: MetaGraphDef) -> None:
@@ -259,6 +271,8 @@ def _emit(plan: _Plan, folder: Path) -> None:
             durable=False,
         )
     copy_files(plan.assets, folder / ASSETS_DIRECTORY)
+    if plan.tables is not None:
+        plan.tables.write(folder / ASSETS_DIRECTORY, scratch=folder)
     copy_files(plan.assets_extra, folder / ASSETS_EXTRA_DIRECTORY)
     if plan.as_text:
         (folder / SAVED_MODEL_PBTXT).write_text(to_text(plan.saved_model), encoding="utf-8")

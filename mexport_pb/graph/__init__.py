@@ -7,7 +7,6 @@ from mexport_pb.graph.features import FixedLenFeature, FixedLenSequenceFeature, 
 from mexport_pb.graph.freeze_graph import freeze
 from mexport_pb.graph.graph_variables import has_variables
 from mexport_pb.graph.main_op import add_main_op, set_main_op
-from mexport_pb.graph.op_defs import op_def
 from mexport_pb.graph.ops_feature import LookupTable
 from mexport_pb.graph.ops_segment import RaggedTensor, SparseTensor
 from mexport_pb.graph.prune import prune_to_signatures
@@ -19,6 +18,7 @@ from mexport_pb.graph.tensor import Operation, Tensor
 from mexport_pb.graph.tensor_infos import tensor_info_of
 from mexport_pb.graph.unsaved import unsaved_variables
 from mexport_pb.graph.variable import Variable
+from mexport_pb.messages.op_defs import op_def
 
 __all__ = [
     "GRAPH_PRODUCER",

@@ -127,6 +127,9 @@ def _to_collection_def(name: str, values: list[Any]) -> CollectionDef:
             _check_kind(name, values, type(message))
             is_any = message.DESCRIPTOR.full_name == "google.protobuf.Any"
             return make_any_list(values) if is_any else make_bytes_list(values)
+        case object(to_proto=to_proto) if callable(to_proto):
+            _check_kind(name, values, type(values[0]))
+            return make_bytes_list([value.to_proto() for value in values])
         case bool():
             pass
         case int():

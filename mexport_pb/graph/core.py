@@ -16,7 +16,6 @@ from mexport_pb.graph import binding
 from mexport_pb.graph.devices import DeviceSpec, merge_devices
 from mexport_pb.graph.full_types import full_type_of
 from mexport_pb.graph.names import NameStack
-from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.graph.shape_functions import InferenceContext, infer_shapes
 from mexport_pb.graph.tensor import Operation, Shape, Tensor
 from mexport_pb.graph.variable import Variable
@@ -29,6 +28,7 @@ from mexport_pb.messages import (
     shape_to_list,
     to_message,
 )
+from mexport_pb.messages.op_defs import OpDefs
 
 if TYPE_CHECKING:
     from mexport_pb.graph.builder import GraphBuilder
@@ -195,6 +195,10 @@ class GraphCore:
     def names_in_use(self) -> set[str]:
         """All names that nodes and scopes have taken, in lower case."""
         return self._names.in_use
+
+    def unique_name(self, name: str) -> str:
+        """Return ``name`` in the current scope, with the first free suffix if it is taken, and take it."""
+        return self._names.unique(name)
 
     def get_operation(self, name: str) -> Operation:
         """Return the operation of that name.
@@ -423,8 +427,8 @@ class GraphCore:
 
         Args:
             name: The list.
-            value: A tensor, operation or variable; a message (Any or another); bytes, str, int or float. One list
-                holds values of one kind.
+            value: A tensor, operation or variable; a message (Any or another); bytes, str, int or float; an object
+                whose ``to_proto()`` makes a message when the meta graph is made. One list holds values of one kind.
         """
         self._collections.setdefault(name, []).append(value)
 

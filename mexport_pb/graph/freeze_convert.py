@@ -16,8 +16,8 @@ from mexport_pb.errors import InvalidArgumentError, UnsupportedError
 from mexport_pb.graph.freeze_bodies import Body, FunctionBody, Use
 from mexport_pb.graph.freeze_functions import FrozenFunctions
 from mexport_pb.graph.graph_variables import RESOURCE_OPS
-from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.messages import make_tensor_proto, make_tensor_shape
+from mexport_pb.messages.op_defs import OpDefs
 
 __all__ = ["convert_variables"]
 

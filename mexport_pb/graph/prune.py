@@ -22,6 +22,7 @@ from mexport_pb.graph.index import NodeIndex, node_of, split_tensor_name
 from mexport_pb.graph.main_op import table_initializers
 from mexport_pb.graph.names import NameStack, names_and_scopes
 from mexport_pb.graph.prune_collections import assets_of, keep_assets, keep_collections
+from mexport_pb.graph.prune_tables import keep_tables, table_needs
 from mexport_pb.graph.saver import add_saver
 from mexport_pb.graph.strip import refresh_op_list
 from mexport_pb.graph.tensor_infos import declared_shape, tensor_info_of
@@ -57,7 +58,8 @@ def prune_to_signatures(meta_graph: Message, *, keep_main_op: bool = True) -> Me
     name, which the signature then names. Where another signature, the main op or the saver needs the node itself, it
     stays, and loaders feed the tensor in its place. A PlaceholderWithDefault keeps its default.
 
-    Kept are also initializers of lookup tables and local variables that are left, for :func:`add_main_op`. Dropped are
+    Kept are also initializers of lookup tables and local variables that are left, for :func:`add_main_op`, and of
+    embedding tables, whose collections lose the tables that are not. Dropped are
     training signatures, ``cond_context``, ``while_context``, ``queue_runners`` and ``savers``, which only extend a
     graph, the object graph of TensorFlow 2, colocations with dropped nodes, and unused functions.
 
@@ -172,7 +174,10 @@ def _main_ops(meta_graph: MetaGraphDef) -> list[str]:
 
 
 def _keep_initializers(meta_graph: MetaGraphDef, index: NodeIndex, kept: _Kept, fed_once: list[str]) -> None:
-    """Keep the initializers of tables and local variables that are kept, and again those that these bring in."""
+    """Keep the initializers of tables and local variables that are kept, and again those that these bring in.
+
+    Embedding tables keep what makes them, and their learning rates.
+    """
     # What is initialised, and the nodes to keep with it.
     waiting = [
         (node_of(local.variable_name), [local.initializer_name, local.snapshot_name])
@@ -182,6 +187,7 @@ def _keep_initializers(meta_graph: MetaGraphDef, index: NodeIndex, kept: _Kept, 
         inputs = index.nodes[name].input if name in index.nodes else []
         if inputs and not inputs[0].startswith("^"):
             waiting.append((node_of(inputs[0]), [name]))
+    waiting += table_needs(meta_graph)
     found = True
     while found:
         due = [roots for target, roots in waiting if target in kept.nodes]
@@ -255,6 +261,7 @@ def _rebuild(meta_graph: MetaGraphDef, index: NodeIndex, kept: _Kept) -> None:
         for info in signature.outputs.values():
             _rename(info, renamed)
     keep_collections(meta_graph, present, renamed)
+    keep_tables(meta_graph, present)
     keep_assets(meta_graph, present)
     meta_graph.ClearField("object_graph_def")
     refresh_op_list(meta_graph)

@@ -20,10 +20,10 @@ from mexport_pb.graph.devices import canonical_device, on_cpu0
 from mexport_pb.graph.graph_variables import GraphVariable, find_variables
 from mexport_pb.graph.index import NodeIndex
 from mexport_pb.graph.names import taken_names
-from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.graph.strip import refresh_op_list, strip_nodes
 from mexport_pb.graph.tensor import Operation, Tensor
 from mexport_pb.messages import to_message
+from mexport_pb.messages.op_defs import OpDefs
 
 __all__ = ["SAVER_SCOPE", "add_saver"]
 

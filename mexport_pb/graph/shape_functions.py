@@ -24,6 +24,7 @@ from mexport_pb.graph.shapes import (
     with_rank,
 )
 from mexport_pb.graph.slices import part_shape_of
+from mexport_pb.graph.table_shapes import TABLE_SHAPES
 from mexport_pb.graph.tensor import Shape, Tensor
 from mexport_pb.messages import shape_to_list
 
@@ -609,4 +610,7 @@ _GROUPS: Final[dict[ShapeFunction, str]] = {
     _restore: "RestoreV2",
 }
 
-_FUNCTIONS: Final[dict[str, ShapeFunction]] = {op: function for function, ops in _GROUPS.items() for op in ops.split()}
+_FUNCTIONS: Final[dict[str, ShapeFunction]] = {
+    **{op: function for function, ops in _GROUPS.items() for op in ops.split()},
+    **TABLE_SHAPES,
+}

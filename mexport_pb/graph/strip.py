@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 
 from mexport_pb._proto.graph_pb2 import FunctionDef, GraphDef, NodeDef, OpDef, OpList
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
-from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.messages import serialize, to_message
+from mexport_pb.messages.op_defs import OpDefs
 
 __all__ = ["clear_devices", "op_list", "refresh_op_list", "strip_default_attrs", "strip_nodes"]
 

@@ -11,8 +11,8 @@ from mexport_pb._proto.tensor_pb2 import TensorShapeProto
 from mexport_pb.dtypes import base_datatype
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.binding import output_dtypes
-from mexport_pb.graph.op_defs import OpDefs
 from mexport_pb.messages import make_tensor_info
+from mexport_pb.messages.op_defs import OpDefs
 
 __all__ = ["declared_shape", "tensor_info_of"]
 

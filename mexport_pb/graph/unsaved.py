@@ -14,7 +14,6 @@ from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.graph.functions import called_functions, keep_functions
 from mexport_pb.graph.graph_variables import VARIABLE_OPS
 from mexport_pb.graph.index import NodeIndex, node_of, split_tensor_name
-from mexport_pb.graph.op_defs import op_def
 from mexport_pb.graph.prune import signature_tensors
 from mexport_pb.messages import to_message
 from mexport_pb.messages.constants import (
@@ -23,6 +22,7 @@ from mexport_pb.messages.constants import (
     MAIN_OP_COLLECTION,
     TRAIN_OP_SIGNATURE,
 )
+from mexport_pb.messages.op_defs import op_def
 
 __all__ = ["unsaved_variables"]
 

@@ -1,6 +1,7 @@
-"""Embedding hash tables: in memory, and their dumps as columns.
+"""Embedding hash tables: in memory, as nodes of graphs, and their dumps as columns.
 
-The byte formats are in ``docs/formats/hash_table.md``, what tables do in ``docs/embedding_table.md``.
+The byte formats are in ``docs/formats/hash_table.md``, what tables do in ``docs/embedding_table.md``, how graphs and
+exports hold them in ``docs/formats/table_graph.md``.
 """
 
 from __future__ import annotations
@@ -36,8 +37,26 @@ from mexport_pb.table.config import (
 from mexport_pb.table.dump import OptimizerState, TableDump
 from mexport_pb.table.embedding_table import EmbeddingTable
 from mexport_pb.table.files import iter_table, read_table, write_table
+from mexport_pb.table.filters import (
+    create_dummy_hash_filter,
+    create_dummy_sync_client,
+    create_hash_filter,
+    create_hash_filters,
+    create_probabilistic_filter,
+)
+from mexport_pb.table.hash_table import (
+    HashTable,
+    extract_slot_from_entry,
+    fused_apply_gradient,
+    fused_lookup,
+    hash_table_from_config,
+    test_hash_table,
+)
+from mexport_pb.table.ledger import TableLedger, TableSetLedger
 from mexport_pb.table.multi import read_multi_table, write_multi_table
+from mexport_pb.table.multi_hash_table import MultiHashTable, RaggedIds
 from mexport_pb.table.multi_table import MultiTable
+from mexport_pb.table.slim import ServingTables, slim_multi_table, slim_table
 
 __all__ = [
     "AdadeltaOptimizer",
@@ -55,24 +74,42 @@ __all__ = [
     "Fp32Compressor",
     "FtrlOptimizer",
     "GroupAdaGradOptimizer",
+    "HashTable",
     "HashTableConfigInstance",
     "MomentumOptimizer",
     "MovingAverageOptimizer",
+    "MultiHashTable",
     "MultiTable",
     "OneBitCompressor",
     "OnesInitializer",
     "OptimizerState",
+    "RaggedIds",
     "RandomUniformInitializer",
     "RmspropOptimizer",
     "RmspropV2Optimizer",
+    "ServingTables",
     "SgdOptimizer",
     "StochasticRoundingFloat16OptimizerWrapper",
     "TableDump",
+    "TableLedger",
+    "TableSetLedger",
     "ZerosInitializer",
+    "create_dummy_hash_filter",
+    "create_dummy_sync_client",
+    "create_hash_filter",
+    "create_hash_filters",
+    "create_probabilistic_filter",
     "entry_config",
+    "extract_slot_from_entry",
+    "fused_apply_gradient",
+    "fused_lookup",
+    "hash_table_from_config",
     "iter_table",
     "read_multi_table",
     "read_table",
+    "slim_multi_table",
+    "slim_table",
+    "test_hash_table",
     "write_multi_table",
     "write_table",
 ]

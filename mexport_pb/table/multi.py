@@ -19,7 +19,7 @@ from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, f
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-__all__ = ["read_multi_table", "write_multi_table"]
+__all__ = ["meta_basename", "multi_file_parts", "read_multi_table", "write_multi_table"]
 
 _COMPRESSION = "snappy"
 
@@ -42,13 +42,13 @@ def read_multi_table(basename: PathLike) -> dict[str, TableDump]:
         OSError: A file cannot be read.
     """
     paths = find_shards(basename)
-    metas = find_shards(_meta(basename))
+    metas = find_shards(meta_basename(basename))
     if len(metas) != len(paths):
         raise TableError(f"doesn't match nshards: got {len(metas)}, want {len(paths)}", path=metas[0])
     tables: dict[str, int] = {}
     files = []
     for path, meta in zip(paths, metas, strict=True):
-        parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in _read_meta(meta)]
+        parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in multi_file_parts(meta)]
         files.append((os.fsencode(path), parts))
     columns = _core.read_multi_table_files(files, len(tables), _COMPRESSION)
     return {name: from_columns(columns[i]) for name, i in tables.items()}
@@ -87,7 +87,7 @@ def write_multi_table(
     written = {
         name: plan(column, tables[name], expire, max_update_time) for name, column in zip(names, columns, strict=True)
     }
-    with ShardStaging([os.fspath(basename), _meta(basename)], shards) as staging:
+    with ShardStaging([os.fspath(basename), meta_basename(basename)], shards) as staging:
         data, metas = staging.temporary
         _core.write_table_files([os.fsencode(path) for path in data], columns, _COMPRESSION, 1)
         for shard, path in enumerate(metas):
@@ -101,11 +101,18 @@ def write_multi_table(
     return written
 
 
-def _meta(basename: PathLike) -> str:
+def meta_basename(basename: PathLike) -> str:
+    """The basename of the files that say which entries are of which table."""
     return f"{os.fspath(basename)}.meta"
 
 
-def _read_meta(path: str) -> list[tuple[str, int]]:
+def multi_file_parts(path: str) -> list[tuple[str, int]]:
+    """Return the tables of one file in the order of their entries, and the number of these, by its meta file.
+
+    Raises:
+        TableError: a record is not what it should be.
+        RecordError: the framing is damaged.
+    """
     parts: list[tuple[str, int]] = []
     with RecordReader(path) as reader:
         while True:

@@ -6,13 +6,13 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeAlias
 
 from mexport_pb.errors import InvalidArgumentError, TableError
 
-__all__ = ["PathLike", "auto_shard_count", "find_shards", "shard_path"]
+__all__ = ["PathLike", "auto_shard_count", "check_shard_names", "find_shards", "shard_path"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -51,15 +51,19 @@ def list_shards(basename: PathLike) -> list[tuple[str, int, int]]:
     Other files are none of ours: what a writer left unfinished, other tables whose names begin like this one's.
     """
     folder, name = os.path.split(_checked(os.fspath(basename)))
-    found = []
     try:
         names = os.listdir(folder or ".")
     except FileNotFoundError:
         return []
+    return [(os.path.join(folder, entry), shard, shards) for entry, shard, shards in _named_like(name, names)]
+
+
+def _named_like(name: str, names: Iterable[str]) -> list[tuple[str, int, int]]:
+    found = []
     for entry in sorted(names):
         match = _SUFFIX.fullmatch(entry, len(name)) if entry.startswith(name) else None
         if match:
-            found.append((os.path.join(folder, entry), int(match[1]), int(match[2])))
+            found.append((entry, int(match[1]), int(match[2])))
     return found
 
 
@@ -70,7 +74,20 @@ def find_shards(basename: PathLike) -> list[str]:
         TableError: when there are none, some are missing, or they do not belong to one set.
     """
     base = os.fspath(basename)
-    shards = list_shards(base)
+    return _complete(base, list_shards(base))
+
+
+def check_shard_names(basename: str, names: Iterable[str]) -> list[str]:
+    """Return those of the names that are a dump's files, in the order of their numbers; errors of :func:`find_shards`.
+
+    Args:
+        basename: Without a folder.
+        names: Of all files of the folder.
+    """
+    return _complete(basename, _named_like(basename, names))
+
+
+def _complete(base: str, shards: list[tuple[str, int, int]]) -> list[str]:
     if not shards:
         raise TableError("There is no valid sharded files", path=base)
     num_shards = shards[0][2]

@@ -389,6 +389,8 @@ def test_the_list_of_broken_models():
     loaded = [broken.name for broken in BROKEN if broken.cpp is None and broken.python is None]
     assert loaded == [
         "const of too few bytes",
+        "saver: restore op of another node",
+        "main op lost beside tables",
         "signature of a missing tensor",
         "signature of another dtype",
         "asset outside of assets/",
@@ -399,6 +401,26 @@ def test_finds_a_constant_that_fails_when_it_is_run(changed):
     broken = next(broken for broken in BROKEN if broken.name == "const of too few bytes")
     with cpp_loader.load(changed(broken.change)[0]) as model, pytest.raises(LoadError):
         model.run(({}, {"numbers": "numbers:0"}), {})
+
+
+@pytest.mark.parametrize("name", ["saver: restore op of another node", "main op lost beside tables"])
+def test_finds_a_model_that_is_not_set_up(changed, name):
+    broken = next(broken for broken in BROKEN if broken.name == name)
+    with cpp_loader.load(changed(broken.change)[0]) as model, pytest.raises(LoadError, match="FAILED_PRECONDITION"):
+        model.run("serving_default", {"x": np.array([b"one"])})
+
+
+def test_warns_of_a_custom_op_in_a_body(changed):
+    def use_custom_op(meta_graph):
+        branch = next(f for f in meta_graph.graph_def.library.function if "choice_true" in f.signature.name)
+        branch.node_def.add(name="mine", op="Mine")
+
+    directory, meta_graph = changed(use_custom_op)
+    with pytest.raises(LoadError, match="Op type not registered 'Mine'"):
+        load_with_cpp(directory)
+    assert [str(problem) for problem in check.find_problems(meta_graph)] == [
+        "warning: custom op 'Mine': its signature is not listed; the server needs the library that has it"
+    ]
 
 
 @pytest.mark.parametrize("name", ["signature of a missing tensor", "signature of another dtype"])

@@ -11,7 +11,7 @@ from tensorflow.python.framework import op_def_registry
 
 from mexport_pb._proto.graph_pb2 import OpDef
 from mexport_pb.graph import op_def
-from mexport_pb.graph.op_defs import known_ops
+from mexport_pb.messages.op_defs import known_ops
 
 pytestmark = pytest.mark.tensorflow
 

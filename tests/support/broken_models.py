@@ -121,6 +121,27 @@ def two_functions(meta_graph: MetaGraphDef) -> None:
     meta_graph.graph_def.library.function.add(signature=OpDef(name=function(meta_graph, "choice_true").signature.name))
 
 
+def unlist(meta_graph: MetaGraphDef, op: str) -> None:
+    listed = meta_graph.meta_info_def.stripped_op_list.op
+    listed.remove(next(one for one in listed if one.name == op))
+
+
+def lose_type_of_unlisted(meta_graph: MetaGraphDef) -> None:
+    unlist(meta_graph, "AddV2")
+    body_node(meta_graph, "choice_true", "AddV2").attr.pop("T")
+
+
+def lose_input_and_list(meta_graph: MetaGraphDef) -> None:
+    meta_graph.meta_info_def.ClearField("stripped_op_list")
+    node(meta_graph, "y").input.pop()
+
+
+def add_input_to_unlisted(meta_graph: MetaGraphDef) -> None:
+    unlist(meta_graph, "AddV2")
+    one = body_node(meta_graph, "choice_true", "AddV2")
+    one.input.insert(0, one.input[0])
+
+
 def cyclic_body(meta_graph: MetaGraphDef) -> None:
     one = body_node(meta_graph, "choice_true", "AddV2")
     one.input.append("^" + one.name)
@@ -245,6 +266,13 @@ BROKEN = [
     Broken(
         "too few inputs",
         lambda m: node(m, "y").input.pop(),
+        "node 'y': number of inputs of 'Identity': got 0, want 1",
+        ABORTS,
+        "ValueError: NodeDef expected inputs 'float' do not match 0 inputs",
+    ),
+    Broken(
+        "too few inputs, and no op list",
+        lose_input_and_list,
         "node 'y': number of inputs of 'Identity': got 0, want 1",
         ABORTS,
         "ValueError: NodeDef expected inputs 'float' do not match 0 inputs",
@@ -488,6 +516,20 @@ BROKEN = [
         "NOT_FOUND: Restoring from checkpoint failed",
     ),
     Broken(
+        "body: attribute of an unlisted op missing",
+        lose_type_of_unlisted,
+        "function 'choice_true",
+        "NOT_FOUND: type attr not found: T",
+        "NOT_FOUND: Restoring from checkpoint failed",
+    ),
+    Broken(
+        "body: too many inputs of an unlisted op",
+        add_input_to_unlisted,
+        "function 'choice_true",
+        "INVALID_ARGUMENT: Expected input[2] == 'add/y:output:0' to be a control input.",
+        "INVALID_ARGUMENT: Restoring from checkpoint failed",
+    ),
+    Broken(
         "body: returns another dtype",
         lambda m: setattr(function(m, "choice_true").signature.output_arg[0], "type", 3),
         "node 'choice': attribute 'then_branch': function 'choice_true",
@@ -610,6 +652,21 @@ BROKEN = [
         "INVALID_ARGUMENT: You must feed a value for placeholder tensor 'x",
         "INVALID_ARGUMENT: Restoring from checkpoint failed",
     ),
+    # It loads; then every request that reads a variable fails: test_finds_a_model_that_is_not_set_up.
+    Broken(
+        "saver: restore op of another node",
+        lambda m: setattr(m.saver_def, "restore_op_name", "numbers"),
+        "saver restore_op_name 'numbers': it restores nothing, and requests read variables: they fail",
+        None,
+        None,
+    ),
+    Broken(
+        "saver: filename of another placeholder",
+        lambda m: setattr(m.saver_def, "filename_tensor_name", "x:0"),
+        "saver filename_tensor_name 'x:0': nothing that 'save/restore_all' restores is read from it",
+        "NOT_FOUND: Unsuccessful TensorSliceReader constructor: Failed to find",
+        "ValueError: Cannot feed value of shape () for Tensor x:0, which has shape",
+    ),
     Broken(
         "saver: no save tensor",
         lambda m: m.saver_def.ClearField("save_tensor_name"),
@@ -645,6 +702,14 @@ BROKEN = [
         "collection 'saved_model_main_op': number of operations: got 0, want 1",
         "FAILED_PRECONDITION: Expected exactly one main op in :",
         "RuntimeError: Expected exactly one SavedModel init op",
+    ),
+    # It loads; then every request that looks something up fails: test_finds_a_model_that_is_not_set_up.
+    Broken(
+        "main op lost beside tables",
+        lambda m: m.collection_def.pop("saved_model_main_op"),
+        "table initializer ",
+        None,
+        None,
     ),
     Broken(
         "init signature of a missing node",
@@ -877,12 +942,7 @@ LOADED: dict[str, tuple[Callable[[MetaGraphDef], Any], list[str]]] = {
         lambda m: m.meta_info_def.stripped_op_list.op.append(OpDef(name="MatMul")),
         ["op 'MatMul': it is listed with two signatures, so its nodes are not checked"],
     ),
-    "an op of the list lost": (
-        lambda m: m.meta_info_def.stripped_op_list.op.remove(
-            next(op for op in m.meta_info_def.stripped_op_list.op if op.name == "MatMul")
-        ),
-        ["custom op 'MatMul': its signature is not listed; the server needs the library that has it"],
-    ),
+    "an op of the list lost": (lambda m: unlist(m, "MatMul"), []),
     "no signature": (lambda m: m.ClearField("signature_def"), []),
     "input with index 0": (lambda m: set_input(m, "y", 0, node(m, "y").input[0] + ":0"), []),
     "input with index 00": (lambda m: set_input(m, "y", 0, node(m, "y").input[0] + ":00"), []),

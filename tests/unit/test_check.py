@@ -55,6 +55,12 @@ ILLEGAL_NAME = "illegal name: want letters, digits and any of '_.-/>', a letter 
 CLEAR_DEVICES = "clear the devices of a model that is to be served alone"
 
 
+def make_call(op, *inputs, **attrs):
+    """A node "a" that calls functions without arguments and results."""
+    nothing = mm.make_attr_value([], "list(type)")
+    return mm.make_node_def(op, "a", inputs, attrs={"Tin": nothing, "Tout": nothing, **attrs})
+
+
 def make_graph(*nodes, **fields):
     """x (float32) -> y, s (string), and what is given."""
     graph = GraphDef(
@@ -137,11 +143,14 @@ def test_a_good_graph_has_no_problem():
             "error: node 'a': attribute 'T' is a placeholder outside of a function",
         ),
         (
-            [mm.make_node_def("StatefulPartitionedCall", "a", attrs={"f": mm.make_attr_value("f", "func")})],
+            [make_call("StatefulPartitionedCall", f=mm.make_attr_value("f", "func"))],
             "error: node 'a': attribute 'f': there is no function 'f'",
         ),
         (
-            [mm.make_node_def("Case", "a", attrs={"branches": mm.make_attr_value(["f"], "list(func)")})],
+            [
+                mm.make_node_def("Placeholder", "index", attrs={"dtype": mm.make_attr_value("int32", "type")}),
+                make_call("Case", "index", branches=mm.make_attr_value(["f"], "list(func)")),
+            ],
             "error: node 'a': attribute 'branches': there is no function 'f'",
         ),
         (
@@ -184,9 +193,11 @@ def test_inputs_and_outputs_of_variable_number():
 
 def test_loops_of_graph_mode_are_lawful():
     nodes = [
-        NodeDef(name="enter", op="Enter", input=["x"]),
-        NodeDef(name="merge", op="Merge", input=["enter", "next"]),
-        NodeDef(name="next", op="NextIteration", input=["merge"]),
+        mm.make_node_def(
+            "Enter", "enter", ["x"], attrs={"T": FLOAT, "frame_name": mm.make_attr_value("loop", "string")}
+        ),
+        mm.make_node_def("Merge", "merge", ["enter", "next"], attrs={"T": FLOAT, "N": mm.make_attr_value(2, "int")}),
+        mm.make_node_def("NextIteration", "next", ["merge"], attrs={"T": FLOAT}),
     ]
     assert problems_of(make_graph(*nodes)) == []
     nodes[1].op = "AddN"
@@ -508,7 +519,7 @@ def test_time_is_linear(shape):
         meta_graph = MetaGraphDef(graph_def=graph)
         start = time.process_time()
         found = check.find_problems(meta_graph)
-        assert bool(found) == (shape == "cycle")
+        assert [problem.severity for problem in found] == ["error"] * (shape == "cycle") + ["warning"]
         return time.process_time() - start
 
     seconds(2000)
@@ -717,7 +728,28 @@ def test_unlisted_and_contradictory_ops_are_warned_of():
         "warning: custom op 'Mine': its signature is not listed; the server needs the library that has it",
     ]
     meta_graph.meta_info_def.ClearField("stripped_op_list")
-    assert check.find_problems(meta_graph) == []
+    assert [problem.where for problem in check.find_problems(meta_graph)] == ["custom op 'Mine'", "custom op 'Odd'"]
+
+
+def test_custom_ops_of_bodies_are_warned_of():
+    def warnings(op):
+        meta_graph = make_graph(NodeDef(name="a", op="f"))
+        meta_graph.graph_def.library.function.add(signature=OpDef(name="f"), node_def=[NodeDef(name="a", op=op)])
+        return [str(problem) for problem in check.find_problems(meta_graph)]
+
+    assert warnings("Mine") == [
+        "warning: custom op 'Mine': its signature is not listed; the server needs the library that has it"
+    ]
+    for known in ("NoOp", "f"):
+        assert warnings(known) == []
+
+
+def test_a_given_signature_comes_before_the_table():
+    node = mm.make_node_def("MatMul", "a", ["s"])
+    assert "error: node 'a': number of inputs of 'MatMul': got 1, want 2" in problems_of(make_graph(node))
+    meta_graph = make_graph(node)
+    meta_graph.meta_info_def.stripped_op_list.op.add(name="MatMul", input_arg=[OpDef.ArgDef(name="a", type=7)])
+    assert problems_of(meta_graph) == []
 
 
 def test_versions():
@@ -757,3 +789,84 @@ def test_large_graphs_take_seconds():
     start = time.process_time()
     assert check.find_problems(meta_graph) == []
     assert time.process_time() - start < 5  # about 0.8 s on an idle core
+
+
+# --- what is run before the first request ---
+
+
+def make_table_graph(initializer_op="InitializeTableV2", main="init", shared_name="", key="saved_model_main_op"):
+    """t is looked up by the one signature, and filled by init; twin goes by t's shared name."""
+    kinds = {"key_dtype": STRING, "value_dtype": FLOAT, "shared_name": mm.make_attr_value(shared_name, "string")}
+    values = {"Tkey": STRING, "Tval": FLOAT}
+    types = {"Tin": STRING, "Tout": FLOAT}
+    return make_graph(
+        mm.make_node_def("HashTableV2", "t", attrs=kinds),
+        mm.make_node_def("HashTableV2", "twin", attrs=kinds),
+        mm.make_node_def(
+            initializer_op, "init", ["t", "s", "x"], attrs=types if "Import" in initializer_op else values
+        ),
+        mm.make_node_def("InitializeTableV2", "fill_twin", ["twin", "s", "x"], attrs=values),
+        mm.make_node_def("LookupTableFindV2", "found", ["t", "s", "x"], attrs=types),
+        mm.make_node_def("NoOp", "main", ["^init"]),
+        signatures={"serving_default": signature(o=mm.make_tensor_info("found:0", "float32", None))},
+        collections={
+            "table_initializer": mm.make_node_list(["init"]),
+            **({key: mm.make_node_list([main])} if main else {}),
+        },
+    )
+
+
+def test_tables_must_be_filled_by_the_main_op():
+    left_out = "table initializer 'init': it is not run by the main op"
+    assert problems_of(make_table_graph()) == []
+    assert problems_of(make_table_graph(main="main")) == []
+    assert problems_of(make_table_graph(key="legacy_init_op")) == []
+    assert problems_of(make_table_graph(main=None)) == [f"error: {left_out}: requests fail"]
+    assert problems_of(make_table_graph(main="y")) == [f"error: {left_out}: requests fail"]
+    assert problems_of(make_table_graph("LookupTableImportV2", main="y")) == [f"warning: {left_out}"]
+    assert problems_of(make_table_graph(main="fill_twin", shared_name="shared")) == []
+    assert problems_of(make_table_graph(main="fill_twin")) == [f"error: {left_out}: requests fail"]
+    unused = make_table_graph(main=None)
+    unused.ClearField("signature_def")
+    assert problems_of(unused) == []
+    by_signature = make_table_graph(main="y")
+    by_signature.signature_def["__saved_model_init_op"].CopyFrom(mm.make_init_op_signature("main"))
+    assert problems_of(by_signature) == []
+
+
+def make_restore_graph(restore_op):
+    """v is read by the one signature; restore is an assignment of what RestoreV2 reads from the file named by s."""
+    shape = mm.make_attr_value([], "shape")
+    types = mm.make_attr_value(["float32"], "list(type)")
+    meta_graph = make_graph(
+        mm.make_node_def("VarHandleOp", "v", attrs={"dtype": FLOAT, "shape": shape}),
+        mm.make_node_def("ReadVariableOp", "read", ["v"], attrs={"dtype": FLOAT}),
+        mm.make_node_def("Placeholder", "other", attrs={"dtype": STRING}),
+        mm.make_node_def("RestoreV2", "value", ["s", "other", "other"], attrs={"dtypes": types}),
+        mm.make_node_def("AssignVariableOp", "assign", ["v", "value"], attrs={"dtype": FLOAT}),
+        mm.make_node_def("NoOp", "restore", ["^assign"]),
+        NodeDef(name="custom", op="Mine", input=["v"]),
+        signatures={"serving_default": signature(o=mm.make_tensor_info("read:0", "float32", None))},
+    )
+    meta_graph.saver_def.filename_tensor_name = "s:0"
+    meta_graph.saver_def.save_tensor_name = "s:0"
+    meta_graph.saver_def.restore_op_name = restore_op
+    return meta_graph
+
+
+def test_the_restore_must_set_variables_from_the_file():
+    assert problems_of(make_restore_graph("restore")) == []
+    assert problems_of(make_restore_graph("custom")) == []
+    assert problems_of(make_restore_graph("read")) == [
+        "error: saver restore_op_name 'read': it restores nothing, and requests read variables: they fail"
+    ]
+    lost = make_restore_graph("restore")
+    lost.graph_def.node.add(name="file", op="Placeholder").attr["dtype"].CopyFrom(STRING)
+    lost.saver_def.filename_tensor_name = "file:0"
+    assert problems_of(lost) == [
+        "error: saver filename_tensor_name 'file:0': nothing that 'restore' restores is read from it: "
+        "want what feeds 'value'"
+    ]
+    unread = make_restore_graph("read")
+    unread.ClearField("signature_def")
+    assert problems_of(unread) == []

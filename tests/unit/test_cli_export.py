@@ -56,6 +56,7 @@ def test_versions(job, tmp_path, capsys):
         "signatures": ["serving_default"],
         "variables": 1,
         "variable_bytes": 16,
+        "tables": [],
     }
     assert main(arguments(job, "--base", tmp_path / "m", "--version", "77")) == 0
     assert main(arguments(job, "--base", tmp_path / "m")) == 0

@@ -249,12 +249,12 @@ def test_exports_in_two_threads_share_the_environment(tmp_path, model_dir, monke
     assert os.environ["TF_CONFIG"] == "x"
 
 
-def test_a_graph_with_hash_tables_is_refused(tmp_path, model_dir):
+def test_a_graph_with_a_damaged_hash_table_is_refused(tmp_path, model_dir):
     def with_table(features, mode, config):
         mx.get_default_graph().add_to_collection("monolith_hash_tables", b"table")
         return model_fn(features, mode, config)
 
-    with pytest.raises(mx.UnsupportedError, match="embedding hash tables"):
+    with pytest.raises(mx.SavedModelError, match="collection 'monolith_hash_tables' element 0: not a HashTableProto"):
         exporter(model_dir, tmp_path / "models", with_table).export_saved_model(receiver_fn)
 
 

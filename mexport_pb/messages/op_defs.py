@@ -1,4 +1,4 @@
-"""The table of TensorFlow's op signatures, read from ``op_defs.pbtxt`` when first asked for.
+"""The table of TensorFlow's op signatures, read from ``op_defs.pbtxt`` when first asked for, and of the hash tables'.
 
 ``scripts/generate_op_defs.py`` writes the file. Only the ops that are asked for are parsed.
 """
@@ -12,6 +12,7 @@ from importlib import resources
 from google.protobuf import text_format
 
 from mexport_pb._proto import graph_pb2
+from mexport_pb.messages.table_ops import table_op_defs
 
 __all__ = ["OpDefs", "known_ops", "op_def"]
 
@@ -19,7 +20,7 @@ __all__ = ["OpDefs", "known_ops", "op_def"]
 @functools.cache
 def _lines() -> dict[str, str]:
     # Every op is one line, which says its name first.
-    text = resources.files("mexport_pb.graph").joinpath("op_defs.pbtxt").read_text(encoding="utf-8")
+    text = resources.files("mexport_pb.messages").joinpath("op_defs.pbtxt").read_text(encoding="utf-8")
     return {line.split('"', 2)[1]: line for line in text.splitlines() if not line.startswith("#")}
 
 
@@ -30,16 +31,16 @@ def _parsed(name: str) -> graph_pb2.OpDef:
 
 
 def known_ops() -> list[str]:
-    """Return the names of all ops of the table, sorted."""
+    """Return the names of all ops of TensorFlow's own, sorted."""
     return sorted(_lines())
 
 
 def op_def(name: str) -> graph_pb2.OpDef | None:
-    """Return the signature of an op of TensorFlow's own, or None if the table has it not.
+    """Return the signature of an op of TensorFlow's own or of the hash tables, or None if it is neither.
 
     The message is shared: do not change it.
     """
-    return _parsed(name) if name in _lines() else None
+    return _parsed(name) if name in _lines() else table_op_defs().get(name)
 
 
 class OpDefs(Mapping[str, graph_pb2.OpDef]):
@@ -67,7 +68,7 @@ class OpDefs(Mapping[str, graph_pb2.OpDef]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._given
-        yield from (name for name in _lines() if name not in self._given)
+        yield from (name for table in (_lines(), table_op_defs()) for name in table if name not in self._given)
 
     def __len__(self) -> int:
-        return len(self._given.keys() | _lines().keys())
+        return len(self._given.keys() | _lines().keys() | table_op_defs().keys())
