@@ -33,10 +33,22 @@ class ResourceKernel : public tensorflow::OpKernel {
  private:
   absl::Status Acquire(OpKernelContext* context) {
     TF_RETURN_IF_ERROR(info_.Init(context->resource_manager(), def(), true));
+    tensorflow::ResourceMgr& manager = *context->resource_manager();
     Resource* resource = nullptr;
-    TF_RETURN_IF_ERROR(context->resource_manager()->template LookupOrCreate<Resource>(
-        info_.container(), info_.name(), &resource,
-        [&](Resource** made) { return Try([&] { *made = Make(context, info_.name()); }); }));
+    const absl::Status found = manager.Lookup(info_.container(), info_.name(), &resource);
+    if (!found.ok()) {
+      if (!absl::IsNotFound(found)) return found;
+      // Made beforehand: within LookupOrCreate() the manager is locked, also against looking up inputs.
+      Resource* made = nullptr;
+      TF_RETURN_IF_ERROR(Try([&] { made = Make(context, info_.name()); }));
+      const tensorflow::core::ScopedUnref unref(made);
+      TF_RETURN_IF_ERROR(manager.template LookupOrCreate<Resource>(info_.container(), info_.name(), &resource,
+                                                                   [&](Resource** created) {
+                                                                     made->Ref();
+                                                                     *created = made;
+                                                                     return absl::OkStatus();
+                                                                   }));
+    }
     resource_.reset(resource);
     return absl::OkStatus();
   }
