@@ -79,7 +79,7 @@ class HashTable:
         *,
         graph: Emitter | None = None,
     ) -> None:
-        self._graph = graph or get_default_graph()
+        self._graph = graph or self._default_graph()
         present = (one.name for one in self._graph.get_collection(HASH_TABLES_COLLECTION))
         check_new_name(self._graph, HASH_TABLES_COLLECTION, shared_name, present)
         self._set(table, shared_name, dim_size, slot_expire_time_config, learning_rate_tensor, saver_parallel)
@@ -223,7 +223,7 @@ class HashTable:
         message = to_message(proto, HashTableProto)
         scope = f"{import_scope.rstrip('/')}/" if import_scope else ""
         made = cls.__new__(cls)
-        made._graph = graph or get_default_graph()
+        made._graph = graph or cls._default_graph()
         made._set(
             made._graph.get_tensor(scope + message.table_tensor),
             message.shared_name,
@@ -235,6 +235,10 @@ class HashTable:
         made._extra_restore_names = list(message.extra_restore_names)
         made.export_share_embedding = share_embedding_of(message)
         return made
+
+    @staticmethod
+    def _default_graph() -> Emitter:
+        return get_default_graph()
 
     def _op(self, op_type: str, inputs: Sequence[Any], attrs: Any = None, name: str | None = None) -> Any:
         return self._graph.op(op_type, inputs, attrs=attrs, name=name)
@@ -350,7 +354,13 @@ test_hash_table.__test__ = False  # type: ignore[attr-defined]
 
 
 def fused_lookup(
-    tables: Sequence[Any], ids: Any, fused_slot_size: Any, num_of_shards: int, req_time: Any = None
+    tables: Sequence[Any],
+    ids: Any,
+    fused_slot_size: Any,
+    num_of_shards: int,
+    req_time: Any = None,
+    *,
+    graph: Emitter | None = None,
 ) -> tuple[Any, ...]:
     """Look up in several tables at once.
 
@@ -360,12 +370,14 @@ def fused_lookup(
         fused_slot_size: int32 [shards * tables], the number of ids of each shard and table.
         num_of_shards: How many shards.
         req_time: int64 scalar, not used.
+        graph: The graph; that of the tables if None.
 
     Returns:
         embeddings, embedding_splits, id_offsets, embedding_offsets, indices.
     """
     inputs = [list(tables), ids, fused_slot_size, _time(req_time)]
-    node = _graph_of(tables).op("MonolithHashTableFusedLookup", inputs, attrs={"num_of_shards": num_of_shards})
+    emitter = graph or _graph_of(tables)
+    node = emitter.op("MonolithHashTableFusedLookup", inputs, attrs={"num_of_shards": num_of_shards})
     return tuple(node.outputs)
 
 
@@ -382,8 +394,10 @@ def fused_apply_gradient(
     global_step: Any,
     num_of_shards: int,
     enable_grad_accumulation: bool = False,
+    *,
+    graph: Emitter | None = None,
 ) -> list[Any]:
-    """Let the optimizers of several tables take a step; arguments as :func:`fused_lookup` returned them.
+    """Let the optimizers of several tables take a step; arguments as :func:`fused_lookup` takes and returned them.
 
     Returns:
         The handles behind the change.
@@ -401,7 +415,7 @@ def fused_apply_gradient(
         global_step,
     ]
     attrs = {"num_of_shards": num_of_shards, "enable_grad_accumulation": enable_grad_accumulation}
-    return list(_graph_of(tables).op("MonolithHashTableFusedOptimize", inputs, attrs=attrs).outputs)
+    return list((graph or _graph_of(tables)).op("MonolithHashTableFusedOptimize", inputs, attrs=attrs).outputs)
 
 
 def extract_slot_from_entry(entry: Any, fid_v2: bool = True, *, graph: Emitter | None = None) -> Any:

@@ -12,7 +12,7 @@ from typing import Self, TypeAlias
 
 from mexport_pb.errors import InvalidArgumentError, TableError
 
-__all__ = ["PathLike", "auto_shard_count", "check_shard_names", "find_shards", "shard_path"]
+__all__ = ["PathLike", "auto_shard_count", "check_shard_names", "find_shards", "has_shards", "shard_path"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -85,6 +85,16 @@ def check_shard_names(basename: str, names: Iterable[str]) -> list[str]:
         names: Of all files of the folder.
     """
     return _complete(basename, _named_like(basename, names))
+
+
+def has_shards(basename: str, names: Iterable[str]) -> bool:
+    """Tell whether any of the names is that of a dump's file; the set may be incomplete.
+
+    Args:
+        basename: Without a folder.
+        names: Of all files of the folder.
+    """
+    return bool(_named_like(basename, names))
 
 
 def _complete(base: str, shards: list[tuple[str, int, int]]) -> list[str]:
