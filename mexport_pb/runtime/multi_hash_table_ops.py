@@ -156,9 +156,7 @@ class _Restorer:
         names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
         for _, table in self._tables:
             if not has_shards(table.shared_name, names):
-                raise MismatchError(
-                    f"Unable to find table checkpoint in {folder}: want files of {table.shared_name!r}"
-                )
+                raise MismatchError(f"Unable to find table checkpoint in {folder}: want files of {table.shared_name!r}")
         session.run([table.initializer for _, table in self._tables])
         feeds = {basename.name: folder + table.shared_name for basename, table in self._tables}
         session.run(self._ops, feeds, options=run_options(_TIMEOUT_MINUTES))

@@ -35,7 +35,9 @@ class TensorFlowGraph:
         signature = op_def(op_type)
         if signature is None or len(inputs) != len(signature.input_arg):
             raise InvalidArgumentError(f"{op_type}: got {len(inputs)} inputs, want those of a known op")
-        inferred = {attr for arg in signature.input_arg for attr in (arg.type_attr, arg.number_attr, arg.type_list_attr)}
+        inferred = {
+            attr for arg in signature.input_arg for attr in (arg.type_attr, arg.number_attr, arg.type_list_attr)
+        }
         arguments = {arg.name: value for arg, value in zip(signature.input_arg, inputs, strict=True)}
         for attr in signature.attr:
             if attr.name not in inferred:

@@ -85,11 +85,7 @@ def test_many_ids_on_several_threads(threads):
         run(ops.hash_table_assign(handle, keys, values, np.int64(0)))
         got = run(ops.hash_table_lookup(handle, keys[::-1], dim_size=4, use_multi_threads=threads))
         np.testing.assert_array_equal(got, values[::-1])
-        run(
-            ops.hash_table_optimize(
-                handle, keys, values, [1.0], np.int64(0), np.int64(0), use_multi_threads=threads
-            )
-        )
+        run(ops.hash_table_optimize(handle, keys, values, [1.0], np.int64(0), np.int64(0), use_multi_threads=threads))
         got = run(ops.hash_table_lookup(handle, keys, dim_size=4, use_multi_threads=threads))
         np.testing.assert_array_equal(got, np.zeros_like(values))
 
@@ -164,9 +160,7 @@ def test_batch_softmax_learns_the_interval():
         handle = table(config)
         step = tf.compat.v1.placeholder(tf.int64, [])
         every = tf.compat.v1.placeholder(tf.int64, [None])
-        train = ops.hash_table_optimize(
-            handle, every, tf.zeros([tf.size(every), 1]), [0.1], np.int64(0), step
-        )
+        train = ops.hash_table_optimize(handle, every, tf.zeros([tf.size(every), 1]), [0.1], np.int64(0), step)
         for now in range(1, 1001):
             due = [i for i, interval in ((5, 5), (10, 10)) if now % interval == 0]
             if due:
