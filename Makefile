@@ -12,8 +12,8 @@ CMAKE := $(BIN)/cmake
 CMAKE_FLAGS = -DPython_EXECUTABLE=$(abspath $(PY)) -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
 CPP_SOURCES = $(shell git ls-files 'cpp/*.cc' 'cpp/*.h')
 
-# Debian packages that are unpacked into build/: sources of GoogleTest; clang with libFuzzer, unless clang++ is there.
-GOOGLETEST := build/tools/googletest
+# Debian packages that are unpacked into build/, unless they are installed: sources of GoogleTest; clang with libFuzzer.
+GOOGLETEST := $(if $(wildcard /usr/src/googletest/CMakeLists.txt),,build/tools/googletest)
 CLANG := $(if $(shell command -v clang++),,build/tools/clang)
 
 # The package's own requirements; the rest are the dependency groups of pyproject.toml.
@@ -68,9 +68,9 @@ test-tsan-cpp: setup | $(GOOGLETEST)
 	@$(PY) scripts/test_sanitized.py tsan --cpp-only
 
 fuzz: build | $(CLANG) ## a short run of the fuzzers; FUZZ_SECONDS=600 FUZZ_FLAGS=--keep for a long one
-	@$(PY) scripts/fuzz.py --seconds $(or $(FUZZ_SECONDS),12) $(FUZZ_FLAGS)
+	@$(PY) scripts/fuzz.py --seconds $(or $(FUZZ_SECONDS),20) $(FUZZ_FLAGS)
 
-$(GOOGLETEST):
+build/tools/googletest:
 	@scripts/fetch_debian.sh $@ googletest
 
 build/tools/clang:

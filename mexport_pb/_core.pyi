@@ -169,7 +169,6 @@ class EmbeddingTable:
     def clear(self) -> None: ...
     def ids(self) -> npt.NDArray[np.int64]: ...
     def save(self, ids: _IdArray | None) -> _EntryColumns: ...
-    def save_part(self, part: int, n: int, position: int, limit: int) -> tuple[_EntryColumns, int]: ...
     def restore(
         self,
         ids: _IdArray,
@@ -185,3 +184,15 @@ class MultiTable:
     @property
     def tables(self) -> list[tuple[bytes, EmbeddingTable]]: ...
     def save(self) -> list[_EntryColumns]: ...
+    def restore(
+        self,
+        dumps: Sequence[
+            tuple[
+                int,
+                _IdArray,
+                npt.NDArray[np.float32],
+                npt.NDArray[np.int64],
+                Sequence[npt.NDArray[np.float32] | npt.NDArray[np.int64]],
+            ]
+        ],
+    ) -> None: ...

@@ -8,6 +8,13 @@ set -euo pipefail
 
 target=$1
 shift
+packages="$*"
+give_up() {
+  echo "$0: could not get $packages into $target, which apt and a Debian mirror would give." \
+    "CONTRIBUTING.md (C++ tests and fuzzers) says what else may stand there." >&2
+}
+trap give_up ERR
+command -v apt-get > /dev/null
 # The folder appears when it is complete.
 dir=$target.part
 rm -rf "$dir"

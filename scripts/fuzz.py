@@ -87,7 +87,7 @@ def keep(target: str) -> None:
 def main() -> int:
     """Builds, fuzzes, keeps; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=12, help="for each target")
+    parser.add_argument("--seconds", type=int, default=20, help="for each target")
     parser.add_argument("--keep", action="store_true", help="add to the committed corpus what reaches new code")
     parser.add_argument("targets", nargs="*", help="all, unless told")
     arguments = parser.parse_args()

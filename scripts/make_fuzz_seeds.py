@@ -16,6 +16,8 @@ CORPUS = Path(__file__).resolve().parent.parent / "cpp" / "fuzz" / "corpus"
 
 # fuzz_record.cc: its flags
 SNAPPY, KNOWS_SIZE, REPAIR, SMALL_LIMIT = 1, 2, 4, 8
+# fuzz_table.cc: its choices
+SHARD, SHARD_REPAIRED, SEVERAL, CONFIG = range(4)
 # fuzz_bundle.cc: its choices
 TABLE, TABLE_REPAIRED, SLICE_KEY, STORED, STORED_REPAIRED, BOX = range(6)
 FIXED, STRINGS, VARIANTS = range(3)
@@ -118,10 +120,46 @@ def entry_seeds() -> dict[str, bytes]:
     }
 
 
+def table_seeds() -> dict[str, bytes]:
+    """Returns the seeds of fuzz_table by name."""
+    state = {"adagrad": {"norm": [0.5] * 2}}
+    small = [entry(2, **state)] * 3
+    mixed = [small[0], small[0][:-5] + b"\x00", small[0]]  # timestamps of two sizes
+    sgd = entry(1, sgd={})
+    segment = {
+        "init_config": {"random_uniform": {"minval": -1, "maxval": 1}},
+        "opt_config": {"adam": {"use_nesterov": True}, "stochastic_rounding_float16": True},
+        "comp_config": {"one_bit": {"step_size": 7}},
+        "dim_size": 4,
+    }
+    expire = {"slot_expire_times": [{"slot": 1, "expire_time": 2}], "default_expire_time": 3}
+    config = hash_table_pb2.EmbeddingHashTableConfig(
+        entry_config={"segments": [segment]}, slot_expire_time_config=expire, cuckoo={}, initial_capacity=8
+    )
+    several = hash_table_pb2.MultiEmbeddingHashTableConfig(names=["a"], configs=[config])
+    return {
+        "shard": bytes([SHARD]) + record_file(small),
+        "shard_mixed": bytes([SHARD_REPAIRED]) + record_file(mixed),
+        "shard_cut": bytes([SHARD]) + record_file(small)[:-7],
+        "shard_other": bytes([SHARD_REPAIRED]) + record_file([*small, sgd]),
+        "shard_short": bytes([SHARD_REPAIRED]) + record_file([small[0], b"\x09"]),
+        "several": bytes([SEVERAL, 2, 0]) + number(3) + bytes([1]) + number(1) + record_file([*small, sgd]),
+        "several_wrong": bytes([SEVERAL, 1, 0]) + number(1 << 60) + record_file(small),
+        "config": bytes([CONFIG]) + config.SerializeToString(deterministic=True),
+        "configs": bytes([CONFIG]) + several.SerializeToString(deterministic=True),
+        "expire": bytes([CONFIG]) + config.slot_expire_time_config.SerializeToString(deterministic=True),
+    }
+
+
 def main() -> int:
     """Writes or compares; returns the exit status."""
     wrong = []
-    targets = {"fuzz_record": record_seeds(), "fuzz_bundle": bundle_seeds(), "fuzz_entry": entry_seeds()}
+    targets = {
+        "fuzz_record": record_seeds(),
+        "fuzz_bundle": bundle_seeds(),
+        "fuzz_entry": entry_seeds(),
+        "fuzz_table": table_seeds(),
+    }
     for target, seeds in targets.items():
         folder = CORPUS / target
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -196,16 +197,6 @@ py::tuple Save(const EmbeddingTable& table, const std::optional<py::object>& ids
   return ToColumns(std::move(batch));
 }
 
-py::tuple SavePart(const EmbeddingTable& table, std::uint64_t part, std::uint64_t n, std::uint64_t position,
-                   std::size_t limit) {
-  EntryBatch batch;
-  {
-    const py::gil_scoped_release release;
-    batch = table.SavePart(part, n, &position, limit);
-  }
-  return py::make_tuple(ToColumns(std::move(batch)), position);
-}
-
 py::array_t<std::int64_t> Ids(const EmbeddingTable& table) {
   auto ids = std::make_unique<std::vector<std::uint64_t>>();
   {
@@ -218,15 +209,24 @@ py::array_t<std::int64_t> Ids(const EmbeddingTable& table) {
   return py::array_t<std::int64_t>(size, data, owner);
 }
 
-void Restore(EmbeddingTable& table, const py::object& ids, const py::object& values, const py::object& timestamps,
-             const std::vector<py::object>& states, bool clear) {
+// The columns of a dump for one table; holds the arrays.
+struct Columns {
+  std::vector<py::array> arrays;
+  EntrySource source;
+  std::size_t n;
+};
+
+Columns ColumnsOf(const EmbeddingTable& table, const py::object& ids, const py::object& values,
+                  const py::object& timestamps, const std::vector<py::object>& states) {
   const py::array id_array = ArrayOf("ids", ids);
   const py::array value_array = ArrayOf("values", values);
   const py::array time_array = ArrayOf("timestamps", timestamps);
   const std::span<const std::uint64_t> view = IdsOf(id_array);
   const std::size_t n = view.size();
   CheckSize<std::int64_t>("timestamps", "int64", time_array, {n});
-  EntrySource source;
+  Columns result;
+  result.n = n;
+  EntrySource& source = result.source;
   source.ids = reinterpret_cast<const std::int64_t*>(view.data());
   source.values = FloatsOf("values", value_array, n, table.dim());
   source.timestamps = static_cast<const std::int64_t*>(time_array.data());
@@ -245,8 +245,16 @@ void Restore(EmbeddingTable& table, const py::object& ids, const py::object& val
     source.states.push_back(arrays[i].data());
   }
   if (arrays.size() > columns.size() && table.format().training()) source.states.resize(arrays.size());
+  arrays.insert(arrays.end(), {id_array, value_array, time_array});
+  result.arrays = std::move(arrays);
+  return result;
+}
+
+void Restore(EmbeddingTable& table, const py::object& ids, const py::object& values, const py::object& timestamps,
+             const std::vector<py::object>& states, bool clear) {
+  const Columns columns = ColumnsOf(table, ids, values, timestamps, states);
   const py::gil_scoped_release release;
-  table.Restore(source, n, clear);
+  table.Restore(columns.source, columns.n, clear);
 }
 
 // By their names in OptimizerConfig, one for each segment; none for a serving table.
@@ -270,6 +278,20 @@ py::list SaveTables(const MultiTable& tables) {
   py::list result;
   for (EntryBatch& batch : batches) result.append(ToColumns(std::move(batch)));
   return result;
+}
+
+// The index of a table, ids, values, timestamps, states.
+using Dump = std::tuple<std::size_t, py::object, py::object, py::object, std::vector<py::object>>;
+
+void RestoreTables(const MultiTable& tables, const std::vector<Dump>& dumps) {
+  std::vector<std::pair<EmbeddingTable*, Columns>> all;
+  for (const auto& [index, ids, values, timestamps, states] : dumps) {
+    EmbeddingTable* const table = tables.tables().at(index).second.get();
+    all.emplace_back(table, ColumnsOf(*table, ids, values, timestamps, states));
+  }
+  const py::gil_scoped_release release;
+  for (const auto& [table, columns] : all) table->CheckRestore(columns.source, columns.n);
+  for (const auto& [table, columns] : all) table->Restore(columns.source, columns.n, false);
 }
 
 }  // namespace
@@ -313,7 +335,6 @@ void RegisterEmbeddingTable(py::module_& module) {
       .def("clear", &EmbeddingTable::Clear, Guard())
       .def("ids", &Ids)
       .def("save", &Save, py::arg("ids"))
-      .def("save_part", &SavePart, py::arg("part"), py::arg("n"), py::arg("position"), py::arg("limit"))
       .def("restore", &Restore, py::arg("ids"), py::arg("values"), py::arg("timestamps"), py::arg("states"),
            py::arg("clear"))
       .def("swap", &EmbeddingTable::Swap, py::arg("other"), Guard());
@@ -329,7 +350,8 @@ void RegisterEmbeddingTable(py::module_& module) {
                                }
                                return list;
                              })
-      .def("save", &SaveTables);
+      .def("save", &SaveTables)
+      .def("restore", &RestoreTables, py::arg("dumps"));
 }
 
 }  // namespace mexport

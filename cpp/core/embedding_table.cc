@@ -43,7 +43,7 @@ std::shared_ptr<RowTable> EmbeddingTable::ExchangeRows(std::shared_ptr<RowTable>
   return rows;
 }
 
-std::uint32_t EmbeddingTable::Seconds(std::int64_t time) const {
+std::uint32_t EmbeddingTable::Seconds(std::int64_t time) {
   if (time < 0 || time > std::numeric_limits<std::uint32_t>::max()) {
     throw Error(ErrorKind::kInvalidArgument, "update time: got " + std::to_string(time) + ", want seconds in [0, " +
                                                  std::to_string(std::numeric_limits<std::uint32_t>::max()) + "]");
@@ -312,14 +312,17 @@ void EmbeddingTable::Insert(RowTable& rows, const EntrySource& source, std::size
   });
 }
 
-void EmbeddingTable::Restore(const EntrySource& source, std::size_t n, bool clear) {
+void EmbeddingTable::CheckRestore(const EntrySource& source, std::size_t n) const {
   const std::size_t columns = format_.layout().columns().size();
-  if (format_.training() && source.states.size() != columns) {
+  if (n > 0 && format_.training() && source.states.size() != columns) {
     throw Error(ErrorKind::kInvalidArgument, "optimizer state: got " + std::to_string(source.states.size()) +
                                                  " columns, want " + std::to_string(columns));
   }
-  std::int64_t latest = 0;
-  for (std::size_t i = 0; i < n; ++i) latest = std::max<std::int64_t>(latest, Seconds(source.timestamps[i]));
+  for (std::size_t i = 0; i < n; ++i) Seconds(source.timestamps[i]);
+}
+
+void EmbeddingTable::Restore(const EntrySource& source, std::size_t n, bool clear) {
+  CheckRestore(source, n);
   if (clear) {
     auto rows = std::make_shared<RowTable>(format_.row_bytes(), std::max<std::uint64_t>(n, config_.initial_capacity));
     Insert(*rows, source, n);
@@ -327,7 +330,24 @@ void EmbeddingTable::Restore(const EntrySource& source, std::size_t n, bool clea
   } else {
     Insert(*Rows(), source, n);
   }
-  RaiseTime(latest);
+  if (n > 0) RaiseTime(*std::max_element(source.timestamps, source.timestamps + n));
+}
+
+void EmbeddingTable::Restore(const EntryBatch& batch, bool clear) {
+  const EntryLayout& got = batch.layout();
+  const bool any = batch.rows() > 0;  // the layout of nothing is unknown
+  if (any && got.dim() != format_.dim()) {
+    throw Error(ErrorKind::kInvalidArgument, "dimensions of the entries: got " + std::to_string(got.dim()) + ", want " +
+                                                 std::to_string(format_.dim()));
+  }
+  // Segments without state leave no trace in a dump.
+  const auto same = [](const StateColumn& a, const StateColumn& b) { return a.field == b.field && a.count == b.count; };
+  const std::vector<StateColumn>& want = format_.layout().columns();
+  if (any && format_.training() &&
+      !std::equal(got.columns().begin(), got.columns().end(), want.begin(), want.end(), same)) {
+    throw Error(ErrorKind::kInvalidArgument, "optimizer state: got that of other optimizers than the table's");
+  }
+  Restore(batch.source(), batch.rows(), clear);
 }
 
 void EmbeddingTable::Swap(EmbeddingTable& other) {

@@ -71,6 +71,11 @@ class EmbeddingTable {
     Admit admit = {};
   };
   void Optimize(std::span<const std::uint64_t> ids, const float* gradients, const Training& training);
+  void Optimize(std::span<const std::uint64_t> ids, const float* gradients, std::span<const float> learning_rates,
+                std::int64_t update_time, std::int64_t global_step) {
+    Optimize(ids, gradients,
+             {.learning_rates = learning_rates, .update_time = update_time, .global_step = global_step});
+  }
   // Gives entries the values and state of new ones, and the time of the clock; makes those that are not there. Sets
   // `existed` to 1 or 0 for each id.
   void Reinitialize(std::span<const std::uint64_t> ids, std::int32_t* existed);
@@ -88,14 +93,18 @@ class EmbeddingTable {
   EntryBatch Save() const;
   // The entries of those ids that are there, in the order given. No writer waits.
   EntryBatch Save(std::span<const std::uint64_t> ids) const;
+  // The same moment for several tables. REQUIRES: callers name tables in one order, for each waits for the next
+  static std::vector<EntryBatch> SaveTogether(std::span<const EmbeddingTable* const> tables);
   // The next entries of one of `n` parts of the table, for saving it in pieces while it is in use: `limit` of them,
   // fewer only at the end, in no order that means anything. `position` is 0 at first, and otherwise what the call
   // before left there. An entry that is there throughout comes once. A position has no meaning for another table, nor
   // after Clear(), Swap() or Restore() with `clear`. Throws Error(kInvalidArgument) unless part < n.
   EntryBatch SavePart(std::uint64_t part, std::uint64_t n, std::uint64_t* position, std::size_t limit) const;
-  // The same moment for several tables. REQUIRES: callers name tables in one order, for each waits for the next
-  static std::vector<EntryBatch> SaveTogether(std::span<const EmbeddingTable* const> tables);
 
+  // Throws what Restore() would, and changes nothing: for those who restore several tables or none.
+  void CheckRestore(const EntrySource& source, std::size_t n) const;
+  // Restores the entries of a batch, as below; also throws Error(kInvalidArgument) for one of another layout.
+  void Restore(const EntryBatch& batch, bool clear);
   // Takes over n entries: all or, where it throws, none, unless memory ends. A training table needs a state column for
   // each of format().layout().columns(); a serving table encodes the values, ignores the rest and sets times to 0.
   // With `clear` the others go, in the moment in which the new ones are all there.
@@ -109,7 +118,7 @@ class EmbeddingTable {
   // The rows of the moment: they stay alive while the result does.
   std::shared_ptr<RowTable> Rows() const;
   std::shared_ptr<RowTable> ExchangeRows(std::shared_ptr<RowTable> rows);
-  std::uint32_t Seconds(std::int64_t time) const;
+  static std::uint32_t Seconds(std::int64_t time);
   void RaiseTime(std::int64_t time);
   void WantTraining(const char* what) const;
   void OptimizeEach(std::span<const std::uint64_t> ids, const float* gradients, const Training& training,

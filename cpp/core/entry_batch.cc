@@ -55,6 +55,10 @@ void EntryBatch::Reserve(std::size_t capacity) {
   for (std::size_t i = 0; i < target_.states.size(); ++i) target_.states[i] = buffers_[kStates + i].data();
 }
 
+EntrySource EntryBatch::source() const {
+  return {target_.ids, target_.values, target_.timestamps, {target_.states.begin(), target_.states.end()}};
+}
+
 void EntryBatch::ReserveOneMore() {
   if (rows_ == capacity_) Reserve(std::max(kFirstCapacity, 2 * capacity_));
 }

@@ -36,6 +36,8 @@ class EntryBatch {
   std::size_t capacity() const { return capacity_; }
   // Where rows [0, capacity()) are written; valid until the next Reserve().
   const EntryTarget& target() const { return target_; }
+  // Rows [0, rows()) for reading; valid until the next Reserve().
+  EntrySource source() const;
 
   // Makes room for exactly so many rows; those written so far stay. REQUIRES: capacity >= rows()
   void Reserve(std::size_t capacity);

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <span>
 
+#include "core/entry_codec.h"
 #include "core/entry_format.h"
 #include "core/wire.h"
 
@@ -36,6 +37,18 @@ std::string SerializeEntry(const RowFormat& format, const std::uint8_t* row, std
   entry.Message(entry_format::kOpt, opt);
   entry.Varint(entry_format::kTimestamp, timestamp);
   return {reinterpret_cast<const char*>(entry.bytes().data()), entry.bytes().size()};
+}
+
+std::vector<std::string> SerializeEntries(const EntryBatch& batch) {
+  const EntryEncoder encoder(batch.layout());
+  const EntrySource source = batch.source();
+  std::vector<std::string> entries;
+  entries.reserve(batch.rows());
+  for (std::size_t row = 0; row < batch.rows(); ++row) {
+    std::string& entry = entries.emplace_back(encoder.SizeOf(source, row), '\0');
+    encoder.Encode(source, row, reinterpret_cast<std::uint8_t*>(entry.data()));
+  }
+  return entries;
 }
 
 }  // namespace mexport

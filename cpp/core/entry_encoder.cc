@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -61,15 +62,13 @@ std::uint8_t* EntryEncoder::Encode(const EntrySource& source, std::size_t row, s
   std::memcpy(out, source.ids + row, sizeof(std::int64_t));
   out += sizeof(std::int64_t);
   for (const EntrySkeleton::Run& run : skeleton_.runs()) {
-    std::memcpy(out, skeleton_.literals() + run.literal_begin, run.literal_size);
-    out += run.literal_size;
+    out = std::copy_n(skeleton_.literals() + run.literal_begin, run.literal_size, out);
     const float* const column =
         run.column == EntrySkeleton::kValues ? source.values : static_cast<const float*>(source.states[run.column]);
     insert_(column + row * run.count, run.count, run.tag, out);
     out += run.count * kTaggedFloatBytes;
   }
-  std::memcpy(out, skeleton_.literals() + skeleton_.tail_begin(), skeleton_.tail_size());
-  out += skeleton_.tail_size();
+  out = std::copy_n(skeleton_.literals() + skeleton_.tail_begin(), skeleton_.tail_size(), out);
   if (!skeleton_.fixed()) out = EncodeOpt(source, row, out);
   *out++ = WireTag(entry_format::kTimestamp, WireType::kVarint);
   return StoreVarint(out, static_cast<std::uint64_t>(source.timestamps[row]));

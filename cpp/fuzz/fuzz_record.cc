@@ -31,19 +31,6 @@ class StringSink final : public ByteSink {
   std::string* out_;
 };
 
-// Makes the checksums of records right, as far as their lengths lead: no mutation would find them.
-void Repair(std::string* file) {
-  auto* const begin = reinterpret_cast<std::uint8_t*>(file->data());
-  for (std::size_t at = 0; file->size() - at >= record_format::kHeaderBytes;) {
-    const std::uint64_t length = record_format::LoadLength(begin + at);
-    record_format::StoreHeader(begin + at, length);
-    at += record_format::kHeaderBytes;
-    if (length > file->size() - at || file->size() - at - length < record_format::kFooterBytes) return;
-    record_format::StoreFooter(begin + at + length, begin + at, length);
-    at += length + record_format::kFooterBytes;
-  }
-}
-
 struct Outcome {
   std::vector<std::string> records;
   std::uint64_t offset = 0;
@@ -124,7 +111,7 @@ void Run(const std::uint8_t* data, std::size_t size) {
   const std::uint8_t piece = input.TakeByte();
   std::string file(input.rest());
   if ((flags & kRepair) != 0) {
-    Repair(&file);
+    RepairRecords(&file);
     if ((flags & kSnappy) != 0) {
       // Right records, then right blocks around them.
       std::string blocks;

@@ -1,6 +1,8 @@
 #include "tf_ops/table.h"
 
 #include <algorithm>
+#include <atomic>
+#include <optional>
 #include <set>
 #include <span>
 
@@ -31,9 +33,28 @@ void Guarded(const std::string& name, const Work& work) {
 
 }  // namespace
 
+// Goes by the time of the updates, as expiry does: nothing expires while that stands still.
+struct Table::Eviction {
+  static constexpr std::int64_t kNever = -1;
+
+  explicit Eviction(std::int32_t every_hours) : every(std::int64_t{every_hours} * 3600) {}
+
+  // Whether it is time, for one of those who ask at the same time. The first one to ask only sets the clock.
+  bool Due(std::int64_t now) {
+    std::int64_t seen = last.load(std::memory_order_relaxed);
+    if (seen != kNever && now - seen < every) return false;
+    return last.compare_exchange_strong(seen, now, std::memory_order_relaxed) && seen != kNever;
+  }
+
+  std::int64_t every;  // seconds
+  std::atomic<std::int64_t> last{kNever};
+};
+
 Table::Table(std::string name, const std::string& config, std::shared_ptr<OccurrenceFilter> filter)
     : name_(std::move(name)), filter_(std::move(filter)) {
   Guarded(name_, [&] { rows_ = std::make_shared<EmbeddingTable>(Bytes(config)); });
+  const TableConfig& parsed = rows_->config();
+  if (parsed.enable_feature_eviction) eviction_ = std::make_shared<Eviction>(parsed.feature_evict_every_n_hours);
 }
 
 std::size_t Table::dim() const { return rows_->dim(); }
@@ -53,6 +74,10 @@ void Table::CheckFloats(const char* what, Ids ids, Floats values) const {
                     std::to_string(dim()) + " for each of " + std::to_string(ids.size) + " ids");
 }
 
+void Table::EvictIfDue() const {
+  if (eviction_ != nullptr && eviction_->Due(rows_->max_update_time())) rows_->Evict(std::nullopt);
+}
+
 void Table::Lookup(Ids ids, float* values) const {
   Guarded(name_, [&] { rows_->Lookup(IdsOf(ids), values); });
 }
@@ -65,12 +90,18 @@ std::vector<std::string> Table::LookupEntry(Ids ids) const {
 
 void Table::Assign(Ids ids, Floats values, std::int64_t time) const {
   CheckFloats("values", ids, values);
-  Guarded(name_, [&] { rows_->Assign(IdsOf(ids), values.data, time, AdmitBy(filter_)); });
+  Guarded(name_, [&] {
+    rows_->Assign(IdsOf(ids), values.data, time, AdmitBy(filter_));
+    EvictIfDue();
+  });
 }
 
 void Table::AssignAdd(Ids ids, Floats values, std::int64_t time) const {
   CheckFloats("values", ids, values);
-  Guarded(name_, [&] { rows_->AssignAdd(IdsOf(ids), values.data, time, AdmitBy(filter_)); });
+  Guarded(name_, [&] {
+    rows_->AssignAdd(IdsOf(ids), values.data, time, AdmitBy(filter_));
+    EvictIfDue();
+  });
 }
 
 void Table::Optimize(Ids ids, Floats gradients, const Training& training) const {
@@ -82,6 +113,7 @@ void Table::Optimize(Ids ids, Floats gradients, const Training& training) const 
                      .global_step = training.global_step,
                      .sum_gradients = training.sum_gradients,
                      .admit = AdmitBy(filter_)});
+    EvictIfDue();
   });
 }
 
@@ -107,9 +139,7 @@ std::vector<std::string> Table::SavePart(std::int64_t part, std::int64_t parts, 
                                              static_cast<std::size_t>(limit));
     *position = static_cast<std::int64_t>(at);
     const EntryEncoder encoder(batch.layout());
-    const EntryTarget& from = batch.target();
-    EntrySource source{from.ids, from.values, from.timestamps, {}};
-    source.states.assign(from.states.begin(), from.states.end());
+    const EntrySource source = batch.source();
     for (std::size_t i = 0; i < batch.rows(); ++i) {
       std::string& entry = entries.emplace_back(encoder.SizeOf(source, i), '\0');
       encoder.Encode(source, i, reinterpret_cast<std::uint8_t*>(entry.data()));

@@ -63,11 +63,16 @@ class Table {
                                     std::int64_t* position) const;
 
  private:
+  struct Eviction;
+
   void CheckFloats(const char* what, Ids ids, Floats values) const;
+  // Every so many hours, where the config asks for it, drops the entries that have expired.
+  void EvictIfDue() const;
 
   std::string name_;
   std::shared_ptr<EmbeddingTable> rows_;
   std::shared_ptr<OccurrenceFilter> filter_;
+  std::shared_ptr<Eviction> eviction_;  // null where the config does not ask for it
 };
 
 // The name and the bytes of each config of a serialised MultiEmbeddingHashTableConfig, in its order. Throws

@@ -23,7 +23,7 @@ constexpr std::size_t kChunk = 4096;
 // More room than this is not asked for on a file's word: the table grows by itself.
 constexpr std::uint64_t kMaxCapacityHint = std::uint64_t{1} << 32;
 
-// What a record may lack in front of and behind its data.
+// What a record has in front of and behind its data.
 constexpr std::uint64_t kFrameBytes = record_format::kHeaderBytes + record_format::kFooterBytes;
 
 std::size_t Threads() { return std::max(1u, std::thread::hardware_concurrency()); }
@@ -59,18 +59,17 @@ class EntryReader {
         UseLayout(std::move(layout));
       }
       decoder_->Decode(record, batch_.target(), batch_.rows());
+      const std::int64_t time = batch_.target().timestamps[batch_.rows()];
+      if (time < 0 || time > UINT32_MAX) {
+        throw WireError("last_update_ts_sec: got " + std::to_string(time) + ", want seconds in [0, 4294967295]", 0);
+      }
     });
     batch_.SetRows(batch_.rows() + 1);
     if (batch_.rows() == kChunk) Flush();
   }
 
   void Flush() {
-    if (to_ != nullptr && batch_.rows() > 0) {
-      const EntryTarget& from = batch_.target();
-      EntrySource source{from.ids, from.values, from.timestamps, {}};
-      source.states.assign(from.states.begin(), from.states.end());
-      to_->Restore(source, batch_.rows(), false);
-    }
+    if (to_ != nullptr) to_->Restore(batch_.source(), batch_.rows(), false);
     batch_.SetRows(0);
   }
 
@@ -147,16 +146,25 @@ void ReadShard(Platform& platform, const std::string& path, const std::vector<Pa
   }
 }
 
+// About as many as the files hold, if all records are like the first one: a good guess saves the table from growing.
+std::uint64_t GuessEntries(Platform& platform, const std::vector<std::string>& paths) {
+  std::uint64_t bytes = 0;
+  std::uint64_t frame = 0;
+  for (const std::string& path : paths) {
+    bytes += platform.OpenForRead(path)->Size();
+    if (frame != 0) continue;
+    const std::shared_ptr<RecordReader> records = OpenRecordReader(platform, path, false);
+    if (const auto record = records->Peek()) frame = kFrameBytes + record->size();
+  }
+  return frame == 0 ? 0 : std::min(bytes / frame, kMaxCapacityHint);
+}
+
 }  // namespace
 
 void RestoreTable(Platform& platform, const Table& table, const std::string& basename) {
   const std::vector<std::string> paths = FindShards(platform, basename);
   WithOpErrors(basename, OpError::kFailedPrecondition, [&] {
-    // No entry is shorter than its values, so the files' size tells how many there can be.
-    std::uint64_t bytes = 0;
-    for (const std::string& path : paths) bytes += platform.OpenForRead(path)->Size();
-    const std::uint64_t most = bytes / (kFrameBytes + table.dim() * (sizeof(float) + 1));
-    const std::unique_ptr<EmbeddingTable> fresh = table.rows().EmptyLike(std::min(most, kMaxCapacityHint));
+    const std::unique_ptr<EmbeddingTable> fresh = table.rows().EmptyLike(GuessEntries(platform, paths));
     RunTasks(paths.size(), Threads(), [&](std::size_t i) {
       EntryReader entries(table, fresh.get());
       const std::shared_ptr<RecordReader> records = OpenRecordReader(platform, paths[i], false);

@@ -51,9 +51,7 @@ std::uint64_t WriteEntries(Platform& platform, const Table& table, std::span<con
   for (std::size_t begin = 0; begin < ids.size(); begin += kChunk) {
     platform.CheckCancelled();
     const EntryBatch batch = table.rows().Save(ids.subspan(begin, std::min(kChunk, ids.size() - begin)));
-    const EntryTarget& from = batch.target();
-    EntrySource source{from.ids, from.values, from.timestamps, {}};
-    source.states.assign(from.states.begin(), from.states.end());
+    const EntrySource source = batch.source();
     for (std::size_t i = 0; i < batch.rows(); ++i) {
       const std::size_t size = encoder.SizeOf(source, i);
       if (buffer.capacity() < size) buffer.Resize(size);

@@ -6,13 +6,14 @@ wrong, before anything is published. It reads messages only; files are checked b
 An *error* is something that at least one of TensorFlow's loaders refuses, that makes it restore or feed the wrong
 thing, or that makes every request by a signature fail. A *warning* loads, but is hardly meant, or asks for something
 of the server. Nodes, those of functions too, are held against the OpDefs that the message lists, and else against those
-of TensorFlow; what only shape inference or a kernel finds is not found here. The time is
-linear in the size of the message.
+of TensorFlow; what only shape inference or a kernel finds is not found here. The time is linear in the size of the
+message.
 """
 
 from mexport_pb.check.collection import check_asset_filename
 from mexport_pb.check.model import (
     check_meta_graph,
+    check_meta_graphs,
     check_saved_model_message,
     find_problems,
     find_saved_model_problems,
@@ -24,6 +25,7 @@ __all__ = [
     "Problem",
     "check_asset_filename",
     "check_meta_graph",
+    "check_meta_graphs",
     "check_saved_model_message",
     "find_problems",
     "find_saved_model_problems",

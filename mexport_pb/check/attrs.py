@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from mexport_pb import dtypes
@@ -12,9 +12,12 @@ from mexport_pb._proto.tensor_pb2 import TensorShapeProto
 from mexport_pb.check.ops import Attr
 from mexport_pb.check.problems import quote
 from mexport_pb.errors import DataError
-from mexport_pb.messages.shapes import count_elements
+from mexport_pb.messages.shapes import count_elements, shape_to_list
 
-__all__ = ["dtype_name", "why_no_constant", "why_not_legal"]
+__all__ = ["SHAPE_TELLERS", "dtype_name", "why_no_constant", "why_not_legal", "why_other_shape"]
+
+SHAPE_TELLERS: Final = {"Const": "value", "Placeholder": "shape"}
+"""Ops whose one output has the shape that an attribute tells."""
 
 _BASE_DATATYPES: Final = frozenset(
     number for number in tensor_pb2.DataType.values() if number and not dtypes.is_ref(number)
@@ -25,6 +28,7 @@ _LIST_FIELDS: Final = ("s", "i", "f", "b", "type", "shape", "tensor", "func")
 _KINDS: Final = {"s": "string", "i": "int", "f": "float", "b": "bool", "list": "list", "placeholder": "placeholder"}
 
 _SHOWN: Final = 8
+_MAX_DIMS: Final = 8
 
 
 def dtype_name(dtype: int) -> str:
@@ -117,3 +121,30 @@ def why_no_constant(value: AttrValue, dtype: AttrValue) -> str | None:
     if tensor.tensor_content and size is not None and len(tensor.tensor_content) != elements * size:
         return f"bytes of the value: got {len(tensor.tensor_content)}, want {elements * size}"
     return None
+
+
+def why_other_shape(op_name: str, values: Mapping[str, AttrValue], said: AttrValue) -> str | None:
+    """Why `_output_shapes` of one of :data:`SHAPE_TELLERS` contradicts what tells its shape; None if it does not.
+
+    TensorFlow's import refuses such a node.
+    """
+    key = SHAPE_TELLERS[op_name]
+    value = values.get(key, AttrValue())
+    known = value.tensor.tensor_shape if key == "value" else value.shape
+    shapes = said.list.shape
+    if not shapes:
+        return "got no shape, want one for each output"
+    if key == "shape" and not known.dim:
+        return None  # of a placeholder, which for old graphs means nothing
+    got, want = shape_to_list(shapes[0]), shape_to_list(known)
+    if got is None or want is None:
+        return None
+    if len(got) == len(want) and all(a == b or a is None or b is None for a, b in zip(got, want, strict=True)):
+        return None
+    return f"got {_text_of(shapes[0])}, but attribute {quote(key)} is of shape {_text_of(known)}"
+
+
+def _text_of(shape: TensorShapeProto) -> str:
+    """A shape for a message: ``[2, ?]``, cut off if it is long."""
+    sizes = [str(dim.size) if dim.size >= 0 else "?" for dim in shape.dim[:_MAX_DIMS]]
+    return f"[{', '.join([*sizes, '…'] if len(shape.dim) > _MAX_DIMS else sizes)}]"

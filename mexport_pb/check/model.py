@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from google.protobuf.message import Message
@@ -24,7 +24,13 @@ from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.messages import to_message
 from mexport_pb.messages.constants import DEFAULT_SIGNATURE, INIT_OP_SIGNATURE, SCHEMA_VERSION, TRAIN_OP_SIGNATURE
 
-__all__ = ["check_meta_graph", "check_saved_model_message", "find_problems", "find_saved_model_problems"]
+__all__ = [
+    "check_meta_graph",
+    "check_meta_graphs",
+    "check_saved_model_message",
+    "find_problems",
+    "find_saved_model_problems",
+]
 
 # How many errors the text of an exception lists.
 _SHOWN: Final = 20
@@ -60,6 +66,18 @@ def check_meta_graph(meta_graph: Message) -> None:
     _raise_errors(find_problems(meta_graph), "meta graph")
 
 
+def check_meta_graphs(meta_graphs: Sequence[MetaGraphDef]) -> None:
+    """Refuse MetaGraphDefs that are no SavedModel together.
+
+    Raises:
+        InvalidArgumentError: as :func:`check_saved_model_message`.
+    """
+    report = Report()
+    with report.until_full():
+        _check_meta_graphs(meta_graphs, report)
+    _raise_errors(report.problems, "saved model")
+
+
 def check_saved_model_message(saved_model: Message) -> None:
     """Refuse an illegal SavedModel, see :func:`find_saved_model_problems`.
 
@@ -79,10 +97,14 @@ def _raise_errors(problems: list[Problem], what: str) -> None:
 def _check_saved_model(saved_model: SavedModel, report: Report) -> None:
     if saved_model.saved_model_schema_version != SCHEMA_VERSION:
         report.warn("schema version", f"got {saved_model.saved_model_schema_version}, want {SCHEMA_VERSION}")
-    if not saved_model.meta_graphs:
+    _check_meta_graphs(saved_model.meta_graphs, report)
+
+
+def _check_meta_graphs(meta_graphs: Sequence[MetaGraphDef], report: Report) -> None:
+    if not meta_graphs:
         report.error("saved model", "no meta graph")
     seen: set[frozenset[str]] = set()
-    for position, meta_graph in enumerate(saved_model.meta_graphs):
+    for position, meta_graph in enumerate(meta_graphs):
         where = f"meta graph {position}"
         tags = list(meta_graph.meta_info_def.tags)
         if not tags or "" in tags:
@@ -92,7 +114,7 @@ def _check_saved_model(saved_model: SavedModel, report: Report) -> None:
         if frozenset(tags) in seen:
             report.error(where, "no loader reaches it, for an earlier one has the same tags")
         seen.add(frozenset(tags))
-        with report.within(f"{where}: " if len(saved_model.meta_graphs) > 1 else ""):
+        with report.within(f"{where}: " if len(meta_graphs) > 1 else ""):
             _check_meta_graph(meta_graph, report)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from mexport_pb import dtypes
 from mexport_pb._proto import tensor_pb2
 from mexport_pb._proto.graph_pb2 import AttrValue, NodeDef
-from mexport_pb.check.attrs import dtype_name, why_no_constant, why_not_legal
+from mexport_pb.check.attrs import SHAPE_TELLERS, dtype_name, why_no_constant, why_not_legal, why_other_shape
 from mexport_pb.check.calls import CALLERS, Callee, why_not_callable
 from mexport_pb.check.devices import check_device
 from mexport_pb.check.ops import UNKNOWN, Op, Ops, Signature, attr_of
@@ -27,6 +27,7 @@ _BODY_NODE_NAME: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\-/>]*\Z")
 _LOOP_SOURCES: Final = frozenset({"NextIteration", "RefNextIteration"})
 _LOOP_TARGETS: Final = frozenset({"Merge", "RefMerge"})
 
+_SHAPES: Final = "_output_shapes"
 _COLOCATION: Final = "_class"
 _COLOCATED_WITH: Final = b"loc:@"
 
@@ -162,6 +163,10 @@ class Scope:
             reason = why_no_constant(attr_of(values, "value"), attr_of(values, "dtype"))
             if reason is not None:
                 self._error(node, reason)
+        if op_name in SHAPE_TELLERS and _SHAPES in values and self._body_of is None:
+            reason = why_other_shape(op_name, values, values[_SHAPES])
+            if reason is not None:
+                self._error(node, f"attribute {quote(_SHAPES)}: {reason}")
         if op_name in CALLERS:
             for key, reason in why_not_callable(op_name, values, self._callees):
                 self._error(node, f"attribute {quote(key)}: {reason}")

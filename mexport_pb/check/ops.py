@@ -105,11 +105,12 @@ class Signature:
         outputs: The same of the outputs.
     """
 
-    __slots__ = ("_facts", "_named", "_op", "inputs", "outputs")
+    __slots__ = ("_by_name", "_facts", "_named", "inputs", "outputs")
 
     def __init__(self, op: Op, facts: Mapping[str, _Fact]) -> None:
         """Take the op, and of its attributes those that say something about tensors."""
-        self._op = op
+        # Not the op, which keeps its signatures: on a cycle, both would hold the model's memory until it is collected.
+        self._by_name = op.output_by_name
         self._facts = facts
         self._named: dict[str, Sequence[int] | None] = {}
         self.inputs = self._all(op.inputs)
@@ -117,12 +118,12 @@ class Signature:
 
     def has_output(self, name: str) -> bool:
         """Whether the op has an output argument of this name."""
-        return name in self._op.output_by_name
+        return name in self._by_name
 
     def output(self, name: str) -> Sequence[int] | None:
         """The tensors that the output argument `name` stands for; None if not even their number is known."""
         if name not in self._named:
-            part = self._part(self._op.output_by_name[name])
+            part = self._part(self._by_name[name])
             self._named[name] = None if part is None else _join([part])
         return self._named[name]
 

@@ -33,7 +33,7 @@ from mexport_pb.export.table_graph import (
     create_hashtable_restore_ops,
     create_multi_hashtable_restore_ops,
 )
-from mexport_pb.export.table_output import TableMode
+from mexport_pb.export.table_output import TableMode, TableOutput, plan_tables
 from mexport_pb.export.validate import CheckReport, check_saved_model
 from mexport_pb.export.writer import write_saved_model
 
@@ -55,6 +55,7 @@ __all__ = [
     "SignatureSpec",
     "StandaloneExporter",
     "TableMode",
+    "TableOutput",
     "add_ckpt_to_assets",
     "add_multi_hashtable_assign_signatures",
     "build_hashtable_assign_inputs_outputs",
@@ -72,5 +73,6 @@ __all__ = [
     "is_exporting_standalone",
     "latest_checkpoint",
     "parse_signature",
+    "plan_tables",
     "write_saved_model",
 ]

@@ -33,12 +33,10 @@ class ResolvedAssets:
     """What :func:`resolve_assets` found.
 
     Attributes:
-        meta_graph: The graph with an AssetFileDef for every asset.
         files: Source by name under ``assets/``.
         used: Which of the given names that took.
     """
 
-    meta_graph: MetaGraphDef
     files: dict[str, str]
     used: frozenset[str]
 
@@ -55,7 +53,7 @@ def resolve_assets(
     different content clash, the later one becomes ``name_1``, ``name_2``, …
 
     Args:
-        meta_graph: The graph; it is not changed.
+        meta_graph: The graph; it gets the AssetFileDefs.
         files: Sources by file name, of the AssetFileDefs that the graph has already. A source under the last component
             of a path in the graph, or under the tensor's name ("asset:0"), takes that path's place, which is often one
             of the training job's machine. Names that the graph does not have are left alone.
@@ -66,12 +64,10 @@ def resolve_assets(
         InvalidArgumentError: A tensor of the collection is not a Const with one non-empty string, or a name is illegal.
         MismatchError: A source is missing or no file, or an AssetFileDef has no source.
     """
-    result = MetaGraphDef()
-    result.CopyFrom(meta_graph)
     given = {name: os.fspath(path) for name, path in (files or {}).items()}
     sources: dict[str, str] = {}
     used: set[str] = set()
-    named = _asset_file_defs(result)
+    named = _asset_file_defs(meta_graph)
     for name in sorted({asset.filename for asset in named} - {ASSET_BASE_FILENAME, *made}):
         if name not in given:
             raise MismatchError(f"the graph has an asset {name!r}, but no file was given for it")
@@ -81,8 +77,8 @@ def resolve_assets(
     # A tensor that is listed twice, or that has its AssetFileDef already, is one asset: the C++ loader refuses to feed
     # a tensor twice.
     settled = {asset.tensor_info.name for asset in named}
-    tensors = [tensor for tensor in dict.fromkeys(_asset_tensors(result)) if tensor not in settled]
-    nodes = {node.name: node for node in result.graph_def.node} if tensors else {}
+    tensors = [tensor for tensor in dict.fromkeys(_asset_tensors(meta_graph)) if tensor not in settled]
+    nodes = {node.name: node for node in meta_graph.graph_def.node} if tensors else {}
     for tensor in tensors:
         path = _path_of(tensor, nodes)
         base = os.path.basename(path)
@@ -91,7 +87,7 @@ def resolve_assets(
                 raise InvalidArgumentError(f"asset {tensor!r}: {base!r} is the name of a table's file")
             check_asset_filename(base)
             asset = pack_asset_file_def(make_asset_file_def(tensor, base))
-            result.collection_def[ASSETS_COLLECTION].any_list.value.append(asset)
+            meta_graph.collection_def[ASSETS_COLLECTION].any_list.value.append(asset)
             continue
         override = next((name for name in (tensor, base) if name in given), None)
         if override is not None:
@@ -101,8 +97,8 @@ def resolve_assets(
         sources[name] = path
         # An AssetFileDef of this graph names the tensor alone; its dtype and shape stay in the graph.
         asset = pack_asset_file_def(make_asset_file_def(tensor, name))
-        result.collection_def[ASSETS_COLLECTION].any_list.value.append(asset)
-    return ResolvedAssets(result, sources, frozenset(used))
+        meta_graph.collection_def[ASSETS_COLLECTION].any_list.value.append(asset)
+    return ResolvedAssets(sources, frozenset(used))
 
 
 def check_extra_files(files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:

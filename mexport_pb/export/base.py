@@ -258,8 +258,9 @@ class BaseExporter(abc.ABC):
         target, timestamped = self._target(checkpoint_path, export_dir_base, export_dir, global_step)
         signatures = build_signature_defs(export_ctx.signatures(graph), self._source, graph)
         meta_graph = frozen_meta_graph(self._source.to_meta_graph(graph), signatures, checkpoint_path)
+        meta_graph = _cleaned(meta_graph, clear_devices, strip_default_attrs)
         path = write_saved_model(
-            _cleaned(meta_graph, clear_devices, strip_default_attrs),
+            meta_graph,
             target,
             checkpoint_path if meta_graph.HasField("saver_def") else None,
             tags=export_tags,

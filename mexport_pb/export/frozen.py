@@ -8,6 +8,7 @@ from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SignatureDef
 from mexport_pb.export.checkpoint import GLOBAL_STEP
 from mexport_pb.export.writer import Path_
 from mexport_pb.graph import GraphBuilder, add_main_op, add_saver, freeze
+from mexport_pb.graph.freeze_import import rewrite_as_imported
 from mexport_pb.graph.names import names_and_scopes
 
 __all__ = ["frozen_meta_graph"]
@@ -31,6 +32,7 @@ def frozen_meta_graph(
     for name, signature in signatures.items():
         meta_graph.signature_def[name].CopyFrom(signature)
     frozen = freeze(meta_graph, checkpoint)
+    rewrite_as_imported(frozen.graph_def, meta_graph.graph_def)
     names = {node.name for node in frozen.graph_def.node}
     if GLOBAL_STEP not in names:
         builder = GraphBuilder(names_in_use=names_and_scopes(names))

@@ -36,7 +36,9 @@ _log = logging.getLogger(__name__)
 
 
 def export_outputs_of(spec: EstimatorSpec) -> dict[str, ExportOutput]:
-    """The outputs of a spec by signature name, ``serving_default`` among them.
+    """The outputs of a spec by signature name, ``serving_default`` among them, in the order of the names.
+
+    In the order of the dictionary, the same model would be exported in other bytes: names of signatures are listed.
 
     Without ``export_outputs`` the predictions are the default. A single output of another name also becomes the
     default.
@@ -59,7 +61,7 @@ def export_outputs_of(spec: EstimatorSpec) -> dict[str, ExportOutput]:
                 "say which is the default"
             )
         outputs[DEFAULT_SIGNATURE] = next(iter(outputs.values()))
-    return outputs
+    return {name: outputs[name] for name in sorted(outputs, key=str)}
 
 
 def signatures_of(
@@ -75,7 +77,7 @@ def signatures_of(
     describe = partial(_describe, source=source, graph=graph)
     result: list[SavedModelSignature] = []
     left_out: list[str] = []
-    receivers = [(None, receiver.receiver_tensors), *receiver.receiver_tensors_alternatives.items()]
+    receivers = [(None, receiver.receiver_tensors), *sorted(receiver.receiver_tensors_alternatives.items())]
     for receiver_name, tensors in receivers:
         inputs = {key: describe(tensor) for key, tensor in tensors.items()}
         for output_name, output in outputs.items():

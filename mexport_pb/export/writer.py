@@ -13,9 +13,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 from google.protobuf.message import Message
 
-from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SavedModel
+from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.bundle import copy_to_shards
-from mexport_pb.check import check_meta_graph, check_saved_model_message
+from mexport_pb.check import check_meta_graph, check_meta_graphs
 from mexport_pb.errors import InvalidArgumentError, MismatchError, UnsupportedError
 from mexport_pb.export.assets import check_extra_files, copy_files, resolve_assets
 from mexport_pb.export.checkpoint import GLOBAL_STEP
@@ -27,7 +27,7 @@ from mexport_pb.export.variables import VariablePlan, plan_variables
 from mexport_pb.export.version import timestamped_directory
 from mexport_pb.graph import add_saver, clear_devices, has_variables, strip_default_attrs, unsaved_variables
 from mexport_pb.graph.main_op import main_op_keys
-from mexport_pb.messages import SERVING_TAG, make_saved_model, serialize, to_message, to_text
+from mexport_pb.messages import SERVING_TAG, make_saved_model, to_message, to_text
 from mexport_pb.messages.constants import (
     ASSETS_DIRECTORY,
     ASSETS_EXTRA_DIRECTORY,
@@ -37,6 +37,7 @@ from mexport_pb.messages.constants import (
     VARIABLES_DIRECTORY,
     VARIABLES_PREFIX,
 )
+from mexport_pb.messages.pieces import SavedModelPieces
 from mexport_pb.table.graph_tables import graph_tables
 
 __all__ = [
@@ -55,13 +56,13 @@ Validation: TypeAlias = Literal["structure", "restore"]
 class _Plan:
     """All that will be written, known before the first byte is."""
 
-    saved_model: SavedModel
+    model: SavedModelPieces | str
+    """Text, if it shall be ``saved_model.pbtxt``."""
     checkpoint: Path_ | None
     variables: VariablePlan | None
     assets: dict[str, str]
     assets_extra: dict[str, str]
     tables: TableOutput | None
-    as_text: bool
 
 
 def write_saved_model(
@@ -84,7 +85,8 @@ def write_saved_model(
     """Writes a SavedModel directory, all of it or nothing.
 
     A graph that has variables and no saver gets one (:func:`mexport_pb.add_saver`). Values go from the checkpoint to
-    the export as bytes; memory stays flat however large they are. Layout: docs/formats/saved_model.md.
+    the export as bytes; memory stays flat however large they are. A graph is in memory three times with its constants,
+    the caller's own included. Layout: docs/formats/saved_model.md.
 
     For a graph as it was before ``tf.compat.v1.saved_model.Builder`` saved it, with the signatures, tags and options
     that the Builder was given, the files are the Builder's byte for byte.
@@ -169,46 +171,48 @@ def _make_plan(
     given = [meta_graph] if isinstance(meta_graph, Message) else list(meta_graph)
     if not given:
         raise InvalidArgumentError("got no meta graph, want at least one")
-    graphs = [to_message(graph, MetaGraphDef) for graph in given]
     if isinstance(tags, str):
         raise InvalidArgumentError(f"tags: got the string {tags!r}, want a list of strings")
-    if tags is not None and (len(graphs) > 1 or graphs[0].meta_info_def.tags):
-        raise InvalidArgumentError("tags are for a single meta graph without tags of its own")
     files: dict[str, str] = {}
     used_assets: set[str] = set()
     made = frozenset[str]() if tables is None else tables.asset_names
-    for index, graph in enumerate(graphs):
+    graphs = []
+    for message in given:
+        # Each step may copy the graph, and lets go of the one before.
+        graph = to_message(message, MetaGraphDef)
+        if tags is not None and (len(given) > 1 or graph.meta_info_def.tags):
+            raise InvalidArgumentError("tags are for a single meta graph without tags of its own")
         _refuse_unserved(graph)
         if not graph.meta_info_def.tags:
             graph.meta_info_def.tags.extend(tags or [SERVING_TAG])
         if checkpoint is not None and not graph.HasField("saver_def"):
-            graph = add_saver(graph)  # noqa: PLW2901
+            graph = add_saver(graph)
         resolved = resolve_assets(graph, assets, made)
         _add_sources(files, resolved.files)
         used_assets |= resolved.used
-        graph = resolved.meta_graph  # noqa: PLW2901
         # Only now: devices decide the saver's shards, and the saver's nodes have default attributes too.
         if clear_nodes:
-            graph = clear_devices(graph)  # noqa: PLW2901
+            graph = clear_devices(graph)
         if strip:
-            graph = strip_default_attrs(graph)  # noqa: PLW2901
+            graph = strip_default_attrs(graph)
         check_meta_graph(graph)
         _refuse_empty_tables(graph, {*resolved.files, *made})
         if checkpoint is not None:
             _refuse_unset(graph)
-        graphs[index] = graph
+        graphs.append(graph)
     for name in sorted(set(assets or {}) - used_assets):
         raise MismatchError(f"a file was given for the asset {name!r}, which the graph does not have")
-    saved_model = make_saved_model(graphs)
-    check_saved_model_message(saved_model)
-    plan = None
+    check_meta_graphs(graphs)
+    variables = None
     if checkpoint is None:
         if restore_variables:
             _refuse_variables(graphs)
     else:
         extra = {} if global_step is None else {GLOBAL_STEP: np.array(global_step, np.int64)}
-        plan = plan_variables(graphs, checkpoint, extra=extra)
-    return _Plan(saved_model, checkpoint, plan, files, check_extra_files(assets_extra or {}), tables, as_text)
+        variables = plan_variables(graphs, checkpoint, extra=extra)
+    extra_files = check_extra_files(assets_extra or {})
+    model = to_text(make_saved_model(graphs)) if as_text else SavedModelPieces(graphs)
+    return _Plan(model, checkpoint, variables, files, extra_files, tables)
 
 
 def _add_sources(files: dict[str, str], more: Mapping[str, str]) -> None:
@@ -274,7 +278,8 @@ def _emit(plan: _Plan, folder: Path) -> None:
     if plan.tables is not None:
         plan.tables.write(folder / ASSETS_DIRECTORY, scratch=folder)
     copy_files(plan.assets_extra, folder / ASSETS_EXTRA_DIRECTORY)
-    if plan.as_text:
-        (folder / SAVED_MODEL_PBTXT).write_text(to_text(plan.saved_model), encoding="utf-8")
+    if isinstance(plan.model, str):
+        (folder / SAVED_MODEL_PBTXT).write_text(plan.model, encoding="utf-8")
     else:
-        (folder / SAVED_MODEL_PB).write_bytes(serialize(plan.saved_model))
+        with open(folder / SAVED_MODEL_PB, "wb") as file:
+            file.writelines(plan.model)

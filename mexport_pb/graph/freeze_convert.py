@@ -90,13 +90,6 @@ class _Conversion:
         self._callers: list[tuple[NodeDef, tuple[str, ...]]] = []
         # Gathers of the graph's top level in the order in which they are met, and those of them that were converted.
         self._gathers: dict[str, NodeDef] = {}
-        self._handlers: dict[str, Callable[[Body, Use, _Value], None]] = {
-            "ReadVariableOp": self._read,
-            "ResourceGather": self._gather,
-            "ResourceGatherNd": self._gather_nd,
-            **dict.fromkeys(_PASSING, self._pass),
-            **dict.fromkeys(_CALLERS, self._call),
-        }
         self._waiting: list[tuple[Body, Use, _Value]] = []
 
     def run(self, constants: Mapping[str, tuple[int, tuple[int, ...]]]) -> None:
@@ -108,7 +101,7 @@ class _Conversion:
             self._follow(self._graph, name, _Value(name, cast(DataType, dtype), shape, kind))
             while self._waiting:
                 body, use, value = self._waiting.pop()
-                self._handlers.get(body.ops[use.node.name], self._other)(body, use, value)
+                _HANDLERS.get(body.ops[use.node.name], _Conversion._other)(self, body, use, value)
         self._add_axes()
         self._functions.finish(self._graph_def, self._callers)
 
@@ -231,6 +224,16 @@ class _Conversion:
     def _takes_refs(self, op: str) -> bool:
         op_def = self._op_defs.get(op)
         return op_def is not None and any(arg.is_ref for arg in op_def.input_arg)
+
+
+# Not kept by the conversion, which would be on a cycle and hold the graph's memory until that is collected.
+_HANDLERS: Final[Mapping[str, Callable[[_Conversion, Body, Use, _Value], None]]] = {
+    "ReadVariableOp": _Conversion._read,
+    "ResourceGather": _Conversion._gather,
+    "ResourceGatherNd": _Conversion._gather_nd,
+    **dict.fromkeys(_PASSING, _Conversion._pass),
+    **dict.fromkeys(_CALLERS, _Conversion._call),
+}
 
 
 def _renew(node: NodeDef, op: str, attrs: Mapping[str, AttrValue], inputs: Iterable[str] = ()) -> None:

@@ -35,6 +35,7 @@ class GraphVariable:
         shape: Of the values, as far as the graph knows it.
         shape_and_slice: Which part of a partitioned variable it is, as SaveV2 takes it; "" for a whole one.
         read: The node that reads the value: "w/Read/ReadVariableOp" or "w/read"; None if the graph has none.
+        caching_device: Where readers of a resource variable find a copy of its value; None if it is not cached.
     """
 
     node: NodeDef
@@ -44,6 +45,7 @@ class GraphVariable:
     shape: Shape
     shape_and_slice: str
     read: NodeDef | None
+    caching_device: str | None = None
 
     @property
     def name(self) -> str:
@@ -106,7 +108,16 @@ def _by_definition(definition: VariableDef, index: NodeIndex) -> GraphVariable:
         key = info.full_name
     if definition.is_resource != (node.op not in REF_OPS):
         raise InvalidArgumentError(f"variable {node.name!r}: got a {node.op}, want what its VariableDef says")
-    return _variable(node, key, part, _read(node, definition.snapshot_name, index))
+    read = _read(node, definition.snapshot_name, index)
+    return _variable(node, key, part, read, _caching_device(definition, read, index))
+
+
+def _caching_device(definition: VariableDef, read: NodeDef | None, index: NodeIndex) -> str | None:
+    """Return the device of the copy of what ``read`` reads, which is then the variable's snapshot."""
+    snapshot = index.nodes.get(node_of(definition.snapshot_name))
+    if not definition.is_resource or read is None or snapshot is None or snapshot.op != "Identity":
+        return None
+    return snapshot.device if snapshot.input and node_of(snapshot.input[0]) == read.name else None
 
 
 def _read(node: NodeDef, snapshot_name: str, index: NodeIndex) -> NodeDef | None:
@@ -123,7 +134,9 @@ def _read(node: NodeDef, snapshot_name: str, index: NodeIndex) -> NodeDef | None
     return None
 
 
-def _variable(node: NodeDef, key: str, part: str, read: NodeDef | None) -> GraphVariable:
+def _variable(
+    node: NodeDef, key: str, part: str, read: NodeDef | None, caching_device: str | None = None
+) -> GraphVariable:
     return GraphVariable(
         node=node,
         key=key,
@@ -132,6 +145,7 @@ def _variable(node: NodeDef, key: str, part: str, read: NodeDef | None) -> Graph
         shape=attr_shape(node, "shape"),
         shape_and_slice=part,
         read=read,
+        caching_device=caching_device,
     )
 
 

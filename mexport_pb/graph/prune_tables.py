@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from mexport_pb._proto.hash_table_collections_pb2 import HashTableProto, MultiHashTableProto
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
@@ -11,10 +11,44 @@ from mexport_pb.errors import SavedModelError
 from mexport_pb.graph.index import node_of
 from mexport_pb.messages import parse
 
-__all__ = ["keep_tables", "table_needs"]
+__all__ = ["keep_tables", "parse_table_entry", "table_needs"]
 
 _SINGLE: Final = "monolith_hash_tables"
 _MULTI: Final = "monolith_multi_hash_tables"
+
+M = TypeVar("M", HashTableProto, MultiHashTableProto)
+
+
+def parse_table_entry(cls: type[M], data: bytes, where: str) -> M:
+    """Return the message of an entry of a collection of tables.
+
+    Args:
+        cls: HashTableProto or MultiHashTableProto.
+        data: Its bytes.
+        where: The entry, for errors.
+
+    Raises:
+        SavedModelError: the bytes are none, or hold text that is not UTF-8.
+    """
+    try:
+        message = parse(cls, data)
+    except SavedModelError as error:
+        raise SavedModelError(f"{where}: {error}") from error
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            for one in [value] if isinstance(value, str | bytes) else value:
+                # The runtime hands out bytes, or surrogates, for text that is none.
+                if not isinstance(one, str) or not _is_utf8(one):
+                    raise SavedModelError(f"{where}: {field.name}: got {one!r}, want UTF-8")
+    return message
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def table_needs(meta_graph: MetaGraphDef) -> list[tuple[str, list[str]]]:
@@ -54,13 +88,11 @@ def _entries(meta_graph: MetaGraphDef, key: str) -> Iterator[tuple[bytes, str, l
     if key not in meta_graph.collection_def:
         return
     for position, data in enumerate(meta_graph.collection_def[key].bytes_list.value):
-        try:
-            if key == _SINGLE:
-                single = parse(HashTableProto, data)
-                handle, needs = single.table_tensor, [single.learning_rate_tensor]
-            else:
-                multi = parse(MultiHashTableProto, data)
-                handle, needs = multi.handle_tensor, [multi.initializer_op, multi.learning_rate_tensor]
-        except SavedModelError as error:
-            raise SavedModelError(f"collection {key!r} element {position}: {error}") from error
+        where = f"collection {key!r} element {position}"
+        if key == _SINGLE:
+            single = parse_table_entry(HashTableProto, data, where)
+            handle, needs = single.table_tensor, [single.learning_rate_tensor]
+        else:
+            multi = parse_table_entry(MultiHashTableProto, data, where)
+            handle, needs = multi.handle_tensor, [multi.initializer_op, multi.learning_rate_tensor]
         yield data, node_of(handle), [name for name in needs if name]

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
 
 from google.protobuf.message import Message
 
 from mexport_pb import dtypes
+from mexport_pb._proto.graph_pb2 import NodeDef
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb._proto.saver_pb2 import SaverDef
 from mexport_pb._proto.tensor_pb2 import DT_INT32, DT_RESOURCE
@@ -21,7 +23,7 @@ from mexport_pb.graph.graph_variables import GraphVariable, find_variables
 from mexport_pb.graph.index import NodeIndex
 from mexport_pb.graph.names import taken_names
 from mexport_pb.graph.strip import refresh_op_list, strip_nodes
-from mexport_pb.graph.tensor import Operation, Tensor
+from mexport_pb.graph.tensor import Operation, Shape, Tensor
 from mexport_pb.messages import to_message
 from mexport_pb.messages.op_defs import OpDefs
 
@@ -174,12 +176,15 @@ class _SaverWriter:
         if not variable.is_resource:
             if not variable.shape_and_slice or variable.read is None:
                 return self._ref(variable)
-            return graph.refer_to(variable.read, [variable.dtype], [variable.shape]).output
+            return self._output_of(variable.read, variable.dtype, variable.shape)
         if variable.read is not None and not _reads_anew(variable):
-            return graph.refer_to(variable.read, [variable.dtype], [variable.shape]).output
+            return self._output_of(variable.read, variable.dtype, variable.shape)
         handle = self._handle(variable)
         with graph.device(variable.node.device):
-            with graph.name_scope("Read"):
+            with graph.name_scope("Read"), ExitStack() as placed:
+                if variable.caching_device is not None:
+                    placed.enter_context(graph.device(None))
+                    placed.enter_context(graph.device(variable.caching_device))
                 graph.op("DisableCopyOnRead", [handle])
                 attrs = {"dtype": variable.dtype}
                 read = graph.op("ReadVariableOp", [handle], attrs=attrs, shapes=[variable.shape]).output
@@ -209,10 +214,16 @@ class _SaverWriter:
         return graph.op("Assign", [self._ref(variable), value], attrs=attrs)
 
     def _handle(self, variable: GraphVariable) -> Tensor:
-        return self.graph.refer_to(variable.node, [DT_RESOURCE], [()]).output
+        return self._output_of(variable.node, DT_RESOURCE, ())
 
     def _ref(self, variable: GraphVariable) -> Tensor:
-        return self.graph.refer_to(variable.node, [dtypes.ref_datatype(variable.dtype)], [variable.shape]).output
+        return self._output_of(variable.node, dtypes.ref_datatype(variable.dtype), variable.shape)
+
+    def _output_of(self, node: NodeDef, dtype: int, shape: Shape) -> Tensor:
+        # Operations are on cycles: the node itself would hold its whole graph's memory until these are collected.
+        copy = NodeDef()
+        copy.CopyFrom(node)
+        return self.graph.refer_to(copy, [dtype], [shape]).output
 
 
 def _keys(variables: Iterable[GraphVariable]) -> list[str]:

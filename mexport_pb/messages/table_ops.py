@@ -36,7 +36,7 @@ MonolithDummyHashFilter() -> (handle: resource) {container: string = "", shared_
 MonolithHashFilterSave(handle: resource, basename: string) -> (output_handle: resource) {} stateful
 MonolithHashFilterRestore(handle: resource, basename: string) -> (output_handle: resource) {} stateful
 MonolithHashFilterInterceptGradient(filter_handle: resource, ids: int64, embeddings: float)
-    -> (same_embeddings: float) {}
+    -> (same_embeddings: float) {} stateful
 MonolithHashFilterInterceptGradientGradient(filter_handle: resource, ids: int64, grad: float)
     -> (filted_grad: float) {} stateful
 

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mexport_pb._proto import saved_model_pb2
-from mexport_pb.errors import InvalidArgumentError, UnsupportedError, ValidationError
+from mexport_pb.errors import DataError, InvalidArgumentError, UnsupportedError, ValidationError
+from mexport_pb.messages import read_saved_model
+from mexport_pb.messages.table_ops import table_op_defs
 from mexport_pb.runtime._tensorflow import tensorflow
+from mexport_pb.runtime.ops import load_op_library
 
 __all__ = ["execute_restore"]
 
@@ -31,7 +34,7 @@ def execute_restore(
     """Load an export with TensorFlow's Python loader, in a graph and session of its own that are gone afterwards.
 
     Variables are restored from ``variables/`` and the main op is run with the assets fed, on the CPU. Then one
-    signature is run, if named.
+    signature is run, if named. For a model with embedding tables the library of their ops is loaded.
 
     Args:
         export_dir: A directory with saved_model.pb.
@@ -47,12 +50,13 @@ def execute_restore(
         ValidationError: TensorFlow could not load the model or run the request; the cause is its exception.
         InvalidArgumentError: No such signature, or the feeds are not its inputs.
         UnsupportedError: The signature has a sparse or ragged input or output.
-        MexportError: TensorFlow is not installed.
+        MexportError: TensorFlow is not installed, or a model with embedding tables finds no library of their ops.
     """
     if feeds is not None and signature is None:
         raise InvalidArgumentError("feeds: got feeds without a signature, want the signature's key as well")
     tf = tensorflow()
     path = os.fspath(export_dir)
+    _load_table_ops(path)
     with tf.Graph().as_default(), tf.compat.v1.Session(config=_config(tf)) as session:
         try:
             loaded = tf.compat.v1.saved_model.load(session, list(tags), path)
@@ -67,6 +71,17 @@ def execute_restore(
         except Exception as error:
             raise ValidationError(f"{path}: signature {signature!r} failed: {_shorten(error)}") from error
     return {key: np.asarray(value) for key, value in answers.items()}
+
+
+def _load_table_ops(path: str) -> None:
+    """Loads the library of table ops for a model that has such; what is wrong with others the loader tells."""
+    try:
+        saved_model = read_saved_model(path)
+    except (OSError, DataError, UnsupportedError):
+        return
+    known = table_op_defs()
+    if any(node.op in known for graph in saved_model.meta_graphs for node in graph.graph_def.node):
+        load_op_library()
 
 
 def _config(tf: Any) -> Any:

@@ -1,8 +1,9 @@
 """The table ops: loads their library into TensorFlow once, and one function for each op.
 
-The functions add one node to the default graph, or run it in eager mode. Every argument that stands for an input takes a
+The functions add one node to the default graph, or run it in eager mode. An argument that stands for an input takes a
 tensor or what TensorFlow makes one of; those behind the ``*`` are attributes. docs/formats/table_ops.md says what each
-op does; the names of arguments and results are those of its inputs and outputs.
+op does; the names of arguments and results are those of its inputs and outputs. All raise
+:class:`~mexport_pb.errors.MexportError` as :func:`load_op_library` does.
 """
 
 from __future__ import annotations

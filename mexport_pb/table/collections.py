@@ -7,7 +7,6 @@ from typing import Final
 
 from mexport_pb._proto.hash_table_collections_pb2 import HashTableProto
 from mexport_pb.errors import InvalidArgumentError
-from mexport_pb.table.emitter import Emitter
 
 __all__ = [
     "DUMMY_FILTER_PREFIX",
@@ -44,8 +43,8 @@ def file_prefix(name: str) -> str:
     return name.replace(":", "-").replace("/", "-")
 
 
-def check_new_name(graph: Emitter, collection: str, name: str, names: Iterable[str]) -> None:
-    """Refuse a table of a name that the graph has: both would be one table, and one file.
+def check_new_name(collection: str, name: str, names: Iterable[str]) -> None:
+    """Refuse a table of a name that its collection has: both would be one table, and one file.
 
     Raises:
         InvalidArgumentError: it is taken.

@@ -102,14 +102,14 @@ class MultiGraphTableConfig:
 
 
 def learning_rates(graph: Emitter, instance: HashTableConfigInstance) -> list[Any]:
-    """The present rate of each segment: numbers, or float32 tensors made by the functions of the configuration."""
+    """The present rate of each segment as a float32 tensor; functions of the configuration may return tensors."""
     rates = []
     for fn in instance.learning_rate_fns:
         rate: Any = fn() if callable(fn) else fn
         if hasattr(rate, "dtype") and not isinstance(rate, float):
             rates.append(graph.op("Cast", [rate], attrs={"DstT": DT_FLOAT}).outputs[0])
         else:
-            rates.append(float(rate))
+            rates.append(graph.const(float(rate), DT_FLOAT))
     return rates
 
 
@@ -121,4 +121,4 @@ def stacked_learning_rates(graph: Emitter, rates: list[Any]) -> Any:
     """
     if not rates:
         raise InvalidArgumentError("learning_rate_fns: got none, want one for each segment")
-    return graph.op("Pack", [rates], name="stack", attrs={"T": DT_FLOAT}).outputs[0]
+    return graph.op("Pack", [rates], name="stack").outputs[0]

@@ -16,6 +16,7 @@ from mexport_pb._proto.hash_table_pb2 import (
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb.errors import MexportError, MismatchError, SavedModelError
 from mexport_pb.graph.index import NodeIndex, node_of, split_tensor_name
+from mexport_pb.graph.prune_tables import parse_table_entry
 from mexport_pb.messages import parse
 from mexport_pb.table.collections import (
     HASH_TABLES_COLLECTION,
@@ -148,22 +149,13 @@ def _entries(meta_graph: MetaGraphDef, key: str, cls: Any) -> list[tuple[str, An
     found = []
     for position, data in enumerate(collection.bytes_list.value):
         where = f"collection {key!r} element {position}"
-        try:
-            found.append((where, parse(cls, data)))
-        except MexportError as error:
-            raise SavedModelError(f"{where}: {error}") from error
+        found.append((where, parse_table_entry(cls, data, where)))
     return found
 
 
-def _text(where: str, field: str, value: object) -> str:
-    # The runtime hands out bytes, or surrogates, for text that is none.
-    if isinstance(value, str) and value and value.isprintable():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            pass
-        else:
-            return value
+def _text(where: str, field: str, value: str) -> str:
+    if value and value.isprintable():
+        return value
     raise SavedModelError(f"{where}: {field}: got {value!r}, want a name")
 
 

@@ -11,7 +11,6 @@ from mexport_pb._proto.hash_table_pb2 import (
     EmbeddingHashTableConfig,
     SlotOccurrenceThresholdConfig,
 )
-from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph import get_default_graph
 from mexport_pb.messages.wire import serialize, to_message
 from mexport_pb.table.collections import (
@@ -81,7 +80,7 @@ class HashTable:
     ) -> None:
         self._graph = graph or self._default_graph()
         present = (one.name for one in self._graph.get_collection(HASH_TABLES_COLLECTION))
-        check_new_name(self._graph, HASH_TABLES_COLLECTION, shared_name, present)
+        check_new_name(HASH_TABLES_COLLECTION, shared_name, present)
         self._set(table, shared_name, dim_size, slot_expire_time_config, learning_rate_tensor, saver_parallel)
         self._extra_restore_names = list(extra_restore_names)
         self.export_share_embedding: bool | None = None
@@ -370,14 +369,23 @@ def fused_lookup(
         fused_slot_size: int32 [shards * tables], the number of ids of each shard and table.
         num_of_shards: How many shards.
         req_time: int64 scalar, not used.
+<<<<<<< HEAD
         graph: The graph; that of the tables if None.
+=======
+        graph: The graph; the default graph if None.
+>>>>>>> tabexp
 
     Returns:
         embeddings, embedding_splits, id_offsets, embedding_offsets, indices.
     """
     inputs = [list(tables), ids, fused_slot_size, _time(req_time)]
+<<<<<<< HEAD
     emitter = graph or _graph_of(tables)
     node = emitter.op("MonolithHashTableFusedLookup", inputs, attrs={"num_of_shards": num_of_shards})
+=======
+    builder = graph or get_default_graph()
+    node = builder.op("MonolithHashTableFusedLookup", inputs, attrs={"num_of_shards": num_of_shards})
+>>>>>>> tabexp
     return tuple(node.outputs)
 
 
@@ -415,19 +423,18 @@ def fused_apply_gradient(
         global_step,
     ]
     attrs = {"num_of_shards": num_of_shards, "enable_grad_accumulation": enable_grad_accumulation}
+<<<<<<< HEAD
     return list((graph or _graph_of(tables)).op("MonolithHashTableFusedOptimize", inputs, attrs=attrs).outputs)
+=======
+    builder = graph or get_default_graph()
+    return list(builder.op("MonolithHashTableFusedOptimize", inputs, attrs=attrs).outputs)
+>>>>>>> tabexp
 
 
 def extract_slot_from_entry(entry: Any, fid_v2: bool = True, *, graph: Emitter | None = None) -> Any:
     """The slot of the id of each serialised EntryDump: int32 [n]."""
     node = (graph or get_default_graph()).op("MonolithExtractSlotFromEntry", [entry], attrs={"fid_v2": fid_v2})
     return node.outputs[0]
-
-
-def _graph_of(tables: Sequence[Any]) -> Any:
-    if not tables:
-        raise InvalidArgumentError("tables: got none, want at least one")
-    return tables[0].graph
 
 
 def _time(req_time: Any) -> Any:

@@ -100,7 +100,7 @@ class MultiHashTable:
         builder = graph or cls._default_graph()
         shared_name = f"{MULTI_TABLE_PREFIX}{name_suffix}"
         present = (one.shared_name for one in builder.get_collection(MULTI_HASH_TABLES_COLLECTION))
-        check_new_name(builder, MULTI_HASH_TABLES_COLLECTION, shared_name, present)
+        check_new_name(MULTI_HASH_TABLES_COLLECTION, shared_name, present)
         settled = MultiGraphTableConfig.of(configs, shared_name)
         with builder.device(_CPU):
             if hash_filter is None:

@@ -9,7 +9,7 @@ from mexport_pb._proto import hash_table_pb2
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.messages.wire import serialize
 from mexport_pb.table.dump import TableDump
-from mexport_pb.table.embedding_table import EmbeddingTable, TableConfig, _dump, config_bytes
+from mexport_pb.table.embedding_table import EmbeddingTable, TableConfig, _dump, _states, config_bytes
 
 __all__ = ["MultiTable"]
 
@@ -61,8 +61,15 @@ class MultiTable(Mapping[str, EmbeddingTable]):
         Dumps of names that are no table's are ignored: they may come from a larger model.
 
         Raises:
-            InvalidArgumentError: A dump does not fit its table; tables before it have theirs already.
+            InvalidArgumentError: A dump does not fit its table; all tables are as they were.
         """
-        for name, table in self._tables.items():
-            if name in dumps:
-                table.restore(dumps[name], clear=False)
+        columns = []
+        for index, (name, table) in enumerate(self._tables.items()):
+            if name not in dumps:
+                continue
+            dump = dumps[name]
+            try:
+                columns.append((index, dump.ids, dump.values, dump.timestamps, _states(table._core, dump)))
+            except InvalidArgumentError as error:
+                raise InvalidArgumentError(f"table {name!r}: {error}") from None
+        self._core.restore(columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ class SortedRuns:
         self._folder = folder
         self._pending: list[TableDump] = []
         self._runs: list[TableDump] = []
+        self._maps: list[mmap.mmap] = []
         self.pending_bytes = 0
 
     def add(self, dump: TableDump) -> None:
@@ -96,12 +97,8 @@ class SortedRuns:
             return
         run = self._sorted_pending()
         self._folder.mkdir(parents=True, exist_ok=True)
-        stem = os.path.join(self._folder, f"{len(self._runs)}")
-        mapped = []
-        for number, array in enumerate(_arrays(run)):
-            path = f"{stem}-{number}.npy"
-            np.save(path, array)
-            mapped.append(np.load(path, mmap_mode="r"))
+        paths = [self._folder / f"{len(self._runs)}-{number}" for number in range(len(_arrays(run)))]
+        mapped = [self._on_disk(array, path) for array, path in zip(_arrays(run), paths, strict=True)]
         self._runs.append(_with_arrays(run, mapped))
 
     def finish(self) -> None:
@@ -114,6 +111,7 @@ class SortedRuns:
         for run in self._runs:
             for begin in range(0, len(run), rows):
                 yield run.ids[begin : begin + rows], run.timestamps[begin : begin + rows]
+                self._release()
 
     def blocks(self, max_bytes: int) -> Iterator[TableDump]:
         """All rows in order, in pieces of about ``max_bytes`` at most, after :meth:`finish`.
@@ -134,6 +132,23 @@ class SortedRuns:
                 raise TableError(f"table {self.name!r}: id {got} comes twice")
             last = ids[-1]
             yield block
+            self._release()
+
+    def _on_disk(self, array: _Array, path: Path) -> _Array:
+        if array.nbytes == 0:
+            return array
+        array.tofile(path)
+        with open(path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # The name is not needed any more, and the space goes with the map.
+        path.unlink()
+        self._maps.append(mapped)
+        return np.frombuffer(mapped, array.dtype).reshape(array.shape)
+
+    def _release(self) -> None:
+        """Hand pages that were read back: they are in the kernel's cache, and need not count as ours."""
+        for mapped in self._maps:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def _merged(self, rows: int) -> Iterator[TableDump]:
         ids = [run.ids.view(np.uint64) for run in self._runs]

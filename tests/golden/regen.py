@@ -6,21 +6,25 @@ A release has a folder, a case a folder in it:
     <version>/<case>/export/            the export, as it must be
     <version>/<case>/saved_model.pbtxt  its message as text, for people and for diffs
     <version>/<case>/input/             MetaGraphDefs, checkpoint and options of a graph that TensorFlow made
+    <version>/inputs.sha256             checksums of these, for ``sha256sum --check``
 
 Cases without ``input/`` are built by graphs.py. Where there is one, ``export/`` is what TensorFlow's Builder wrote;
 ``--update`` leaves that alone, and ``--update --inputs`` makes both anew from tests/corpus, which needs TensorFlow. A
 change of bytes within a release is a mistake, unless the changelog says otherwise. Exits 1 if ``--check`` finds a
-difference.
+difference, or anything that does not belong here.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import hashlib
 import json
+import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 GOLDEN = Path(__file__).resolve().parent
@@ -34,7 +38,16 @@ from mexport_pb.errors import MexportError  # noqa: E402
 from mexport_pb.messages import read_meta_graph, serialize, to_text  # noqa: E402
 from tests.golden.graphs import GRAPHS, Case  # noqa: E402
 
-__all__ = ["FROM_TENSORFLOW", "VERSION", "case_names", "check", "read_files", "write_export"]
+__all__ = [
+    "FROM_TENSORFLOW",
+    "VERSION",
+    "case_names",
+    "check",
+    "check_inputs",
+    "find_strays",
+    "read_files",
+    "write_export",
+]
 
 VERSION = ".".join(mx.__version__.split(".")[:2])
 FROM_TENSORFLOW = (
@@ -46,6 +59,7 @@ FROM_TENSORFLOW = (
     "collections_of_nodes",
     "two_meta_graphs_of_two_graphs",
 )
+_CHECKSUMS = "inputs.sha256"
 _MAX_LINES = 60
 
 
@@ -92,8 +106,46 @@ def check(name: str) -> list[str]:
     return problems
 
 
-def _cases() -> list[Path]:
-    return sorted(path for path in (GOLDEN / VERSION).iterdir() if path.is_dir())
+def check_inputs() -> list[str]:
+    """Which inputs are not those of the checksums."""
+    want = _read_checksums()
+    got = _checksums(case_names())
+    problems = [f"{path}: is missing" for path in sorted(want.keys() - got.keys())]
+    problems += [f"{path}: has no checksum in {_CHECKSUMS}" for path in sorted(got.keys() - want.keys())]
+    changed = [path for path in sorted(want.keys() & got.keys()) if want[path] != got[path]]
+    return problems + [f"{path}: is another file than its checksum in {_CHECKSUMS} is of" for path in changed]
+
+
+def find_strays() -> list[str]:
+    """Files and folders of no golden. Exports and inputs are compared file by file elsewhere."""
+    folders = [path.name for path in sorted(GOLDEN.iterdir()) if path.is_dir() and path.name != "__pycache__"]
+    problems = [f"{name}: is no release" for name in folders if not re.fullmatch(r"\d+\.\d+", name)]
+    release = GOLDEN / VERSION
+    known = {True: case_names(), False: [_CHECKSUMS]}
+    problems += [f"{p.name}: is no case" for p in sorted(release.iterdir()) if p.name not in known[p.is_dir()]]
+    for name in case_names():
+        parts = {"export", "saved_model.pbtxt"} | ({"input"} if name in FROM_TENSORFLOW else set())
+        found = {path.name for path in (release / name).iterdir()} if (release / name).is_dir() else set()
+        problems += [f"{name}/{path}: does not belong here" for path in sorted(found - parts)]
+    return problems + [f"{path.relative_to(release).as_posix()}: is empty" for path in _empty_folders(release)]
+
+
+def _empty_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir()))
+
+
+def _checksums(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        files = read_files(GOLDEN / VERSION / name / "input")
+        found.update({f"{name}/input/{path}": hashlib.sha256(data).hexdigest() for path, data in files.items()})
+    return found
+
+
+def _read_checksums() -> dict[str, str]:
+    path = GOLDEN / VERSION / _CHECKSUMS
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
 
 
 def _text(data: bytes) -> str:
@@ -120,7 +172,7 @@ def _update(name: str) -> None:
     with tempfile.TemporaryDirectory() as work:
         export = write_export(name, Path(work))
         shutil.rmtree(folder / "export", ignore_errors=True)
-        shutil.copytree(export, folder / "export")
+        _copy_export(export, folder / "export")
     (folder / "saved_model.pbtxt").write_text(_text((folder / "export" / "saved_model.pb").read_bytes()))
 
 
@@ -139,7 +191,13 @@ def _make_input(name: str) -> None:
                 if not path.name.endswith(".meta"):
                     shutil.copy(path, folder / "input")
         (folder / "input" / "options.json").write_text(json.dumps(inputs.options) + "\n")
-        shutil.copytree(Path(work) / "builder", folder / "export")
+        _copy_export(Path(work) / "builder", folder / "export")
+
+
+def _copy_export(export: Path, target: Path) -> None:
+    shutil.copytree(export, target)
+    for path in _empty_folders(target):  # git keeps none
+        path.rmdir()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -152,7 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.inputs and not args.update:
         parser.error("--inputs goes with --update")
-    problems = [f"{path.name}: is no case" for path in _cases() if path.name not in case_names()]
+    problems: list[str] = []
     for name in case_names():
         if args.inputs and name in FROM_TENSORFLOW:
             _make_input(name)
@@ -164,6 +222,10 @@ def main(argv: list[str] | None = None) -> int:
         else:
             # What TensorFlow wrote is never replaced by what we write.
             problems += check(name)
+    if args.inputs:
+        lines = [f"{checksum}  {path}\n" for path, checksum in sorted(_checksums(FROM_TENSORFLOW).items())]
+        (GOLDEN / VERSION / _CHECKSUMS).write_text("".join(lines))
+    problems += check_inputs() + find_strays()
     print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
     print(f"{VERSION}: {len(case_names())} goldens, {len(problems)} differences")
     return 1 if problems else 0

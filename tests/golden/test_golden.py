@@ -25,7 +25,9 @@ def test_bytes_are_the_goldens(name):
 
 def test_no_golden_is_forgotten():
     folder = regen.GOLDEN / regen.VERSION
-    assert sorted(path.name for path in folder.iterdir()) == sorted(regen.case_names())
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == sorted(regen.case_names())
+    assert regen.check_inputs() == []
+    assert regen.find_strays() == []
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert size < 1_000_000
 
@@ -72,8 +74,52 @@ def test_check_finds_every_change(changed, change, expected, capsys):
     assert "many_signatures" not in captured.err
 
 
+def _grow(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        # The export stays the same, for nothing reads the last line end, or the file.
+        (
+            lambda f: _grow(f / "string_variables/input/options.json"),
+            "string_variables/input/options.json: is another file than its checksum in inputs.sha256 is of",
+        ),
+        (
+            lambda f: (f / "string_variables/input/notes").write_text("x"),
+            "string_variables/input/notes: has no checksum in inputs.sha256",
+        ),
+        (lambda f: (f / "inputs.sha256").unlink(), "many_signatures/input/graph-0.pb: has no checksum"),
+        (
+            lambda f: (f / "string_variables/export/variables/old").mkdir(),
+            "string_variables/export/variables/old: is empty",
+        ),
+        (lambda f: (f / "built_dense/notes").write_text("x"), "built_dense/notes: does not belong here"),
+        (lambda f: (f / "built_dense/input").mkdir(), "built_dense/input: does not belong here"),
+        (lambda f: (f / "old_case").mkdir(), "old_case: is no case"),
+        (lambda f: (f / "notes").write_text("x"), "notes: is no case"),
+        (lambda f: (f.parent / "next").mkdir(), "next: is no release"),
+    ],
+)
+def test_finds_what_does_not_belong_here(changed, change, expected):
+    assert regen.check_inputs() + regen.find_strays() == []
+    change(changed)
+    assert any(problem.startswith(expected) for problem in regen.check_inputs() + regen.find_strays())
+
+
+@pytest.mark.parametrize("option", ["--check", "--update"])
+@pytest.mark.parametrize("stray", ["notes", "many_signatures/input/notes"])
+def test_no_option_overlooks_or_removes_a_stray_file(changed, option, stray, capsys):
+    (changed / stray).write_text("x")
+    assert regen.main([option]) == 1
+    assert stray in capsys.readouterr().err
+    assert (changed / stray).exists()
+
+
 def test_update_repairs_exports(changed, capsys):
     shutil.rmtree(changed / "built_dense")
+    (changed / "built_recommender" / "export" / "old").mkdir()
     assert regen.main(["--update"]) == 0
     assert regen.main(["--check"]) == 0
     assert regen.read_files(changed / "built_dense") == regen.read_files(

@@ -403,8 +403,6 @@ def test_a_config_that_makes_no_table():
             run(table(b"\xff\xff"))
         with pytest.raises(errors.InvalidArgumentError, match="type"):
             run(table(b""))
-        unimplemented = bytes(table_config()).replace(b"", b"")
-        assert unimplemented
         broken = multi_config({"a": table_config()})[:-1]
         client = ops.dummy_sync_client(shared_name="client")
         made = ops.create_multi_hash_table(broken, ops.dummy_hash_filter(shared_name="f"), client, shared_name="m")
@@ -415,7 +413,7 @@ def test_a_config_that_makes_no_table():
 def test_handles_of_other_resources_are_refused():
     with in_session() as run:
         client = ops.dummy_sync_client(shared_name="client")
-        with pytest.raises(errors.InvalidArgumentError, match="Trying to access resource"):
+        with pytest.raises(errors.InvalidArgumentError, match=r"using the wrong type.*SyncClientResource"):
             run(lookup(client, 1))
         read = ops.read_multi_hash_table(shared_name="never made")
         with pytest.raises(errors.NotFoundError, match="never made"):
@@ -465,6 +463,26 @@ def test_updates_from_many_threads_are_all_there():
         assert (run(looked_up, {fed: np.arange(2000)}) == 80).all()
 
 
+def test_expired_entries_are_evicted_where_the_config_asks_for_it():
+    from mexport_pb._proto import hash_table_pb2
+
+    def config(hours):
+        message = hash_table_pb2.EmbeddingHashTableConfig.FromString(table_config())
+        message.slot_expire_time_config.default_expire_time = 1
+        if hours is not None:
+            message.enable_feature_eviction = True
+            message.feature_evict_every_n_hours = hours
+        return message.SerializeToString()
+
+    with in_session() as run:
+        for hours, left in ((24, [0, 1, 1]), (25, [5, 1, 1]), (None, [5, 1, 1])):
+            handle = table(config(hours), f"every {hours} hours")
+            run(assign(handle, [1], [[5]], time=100))
+            run(assign_add(handle, [2], [[1]], time=101))
+            run(optimize(handle, [3], [[-1]], time=86400 + 100))
+            assert run(lookup(handle, 1, 2, 3)).ravel().tolist() == left
+
+
 def test_eager_and_functions():
     handle = table(table_config(), "eager table")
     assign_add(handle, [1], [[2]])
@@ -483,7 +501,7 @@ def test_a_library_for_another_tensorflow_names_the_command(tmp_path, monkeypatc
 
     broken = tmp_path / "_table_ops.tf2.21.0.so"
     broken.write_bytes(b"no library")
-    with pytest.raises(MexportError, match="cannot load it.*run `mexport build-ops`"):
+    with pytest.raises(MexportError, match=r"cannot load it.*run `mexport build-ops`"):
         ops.load_op_library(broken)
     monkeypatch.setattr(ops_build, "_HERE", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -19,11 +19,13 @@ import pytest
 import mexport_pb as mx
 
 ROOT = Path(mx.__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden" / ".".join(mx.__version__.split(".")[:2])
 USER = "a-user-who-exports"
 
-# Arguments: checkpoint, asset, where to export, a seed for the order in which dictionaries are filled.
+# Arguments: checkpoint, asset, the folder to export into, a seed for the order in which dictionaries are filled.
 PROTOBUF = """
-import random, sys
+import os, random, sys
+from pathlib import Path
 import mexport_pb as mx
 
 checkpoint, asset, target, seed = sys.argv[1:]
@@ -50,16 +52,48 @@ keys = ["serving_default", "serving", "s", "raw/assign", "z", "a"]
 def signature(i):
     return mx.make_signature_def(shuffled((k, x) for k in "dcba"[: i % 4 + 1]), shuffled((k, y) for k in keys))
 signatures = shuffled((key, signature(i)) for i, key in enumerate(keys))
-print(mx.write_saved_model(
+mx.write_saved_model(
     mx.add_main_op(g.to_meta_graph(["serve"], signatures)),
-    target,
+    os.path.join(target, "built"),
     checkpoint,
     assets=shuffled([("w.txt", asset), ("v.txt", asset)]),
     assets_extra=shuffled([("more/b", asset), ("more/a", asset), ("c", asset)]),
     strip_default_attrs=True,
     clear_devices=True,
-))
-"""
+)
+
+def receiver_fn():
+    g = mx.get_default_graph()
+    x, s = g.placeholder("float32", [None, 4], name="x"), g.placeholder("float32", [None, 4], name="s")
+    alternatives = shuffled((name, shuffled([("x", x), ("s", s)])) for name in "vu")
+    return mx.ServingInputReceiver(shuffled([("x", x), ("s", s)]), shuffled([("x", x), ("s", s)]), alternatives)
+
+def model_fn(features, mode):
+    g = mx.get_default_graph()
+    y = g.add(g.matmul(features["x"], g.variable("w", [4, 3])), g.matmul(features["s"], g.variable("w2", [4, 3])))
+    names = ("s", "serving_default", "serving", "a")
+    outputs = shuffled((name, mx.PredictOutput(shuffled((k, y) for k in "xyz"))) for name in names)
+    return mx.EstimatorSpec(mode, export_outputs=outputs)
+
+mx.StandaloneExporter(
+    model_fn, os.path.dirname(checkpoint), os.path.join(target, "exported"), global_step_as_timestamp=True
+).export_saved_model(receiver_fn, checkpoint)
+
+# Graphs that TensorFlow made, with branches, strings and partitions.
+for case in ("cond_version_2", "string_variables", "parts_from_whole"):
+    inputs = GOLDEN / case / "input"
+    meta_graph = mx.read_meta_graph(inputs / "graph-0.pb")
+    for maps in (meta_graph.collection_def, meta_graph.signature_def, *(n.attr for n in meta_graph.graph_def.node)):
+        copies = {key: type(value).FromString(value.SerializeToString()) for key, value in maps.items()}
+        maps.clear()
+        for key, value in shuffled(copies.items()).items():
+            maps[key].CopyFrom(value)
+    meta_graph.ClearField("saver_def")
+    del meta_graph.meta_info_def.tags[:]
+    mx.write_saved_model(meta_graph, os.path.join(target, case), inputs / "model.ckpt", strip_default_attrs=True)
+    mx.export_meta_graph(meta_graph, inputs / "model.ckpt", os.path.join(target, f"{case}_frozen"), freeze=True)
+print(target)
+""".replace("GOLDEN", f"Path({str(GOLDEN)!r})")
 
 # The same arguments; exports into a version below the target.
 TENSORFLOW = """
@@ -91,7 +125,8 @@ def model_fn(features, mode):
         v1.add_to_collection(key, value)
     v1.add_to_collection(v1.GraphKeys.ASSET_FILEPATHS, tf.constant(asset))
     y = squared(tf.matmul(features["x"], w))
-    outputs = shuffled((key, mx.PredictOutput(shuffled((k, y) for k in "xyz"))) for key in ("s", "serving_default"))
+    keys = ("s", "serving_default", "a")
+    outputs = shuffled((key, mx.PredictOutput(shuffled((k, y) for k in "xyz"))) for key in keys)
     return mx.EstimatorSpec(mode, export_outputs=outputs)
 
 exporter = mx.StandaloneExporter(model_fn, os.path.dirname(checkpoint), target, source=TensorFlowSource())
@@ -107,6 +142,7 @@ def inputs(tmp_path_factory):
         bundle.add("global_step", np.array(3, np.int64))
         bundle.add("p", np.arange(18, dtype=np.float32).reshape(9, 2))
         bundle.add("w", np.ones((4, 3), np.float32))
+        bundle.add("w2", np.zeros((4, 3), np.float32))
     (folder / "words.txt").write_text("a\nb\n")
     return folder
 
@@ -181,13 +217,16 @@ def _traces(export: Path, inputs: Path, allowed: bytes = b"") -> list[str]:
 def test_twenty_processes_write_one_export(inputs, tmp_path):
     exports = _run(PROTOBUF, inputs, tmp_path, 20)
     assert len({_digest(export) for export in exports}) == 1
-    assert set(_files(exports[0])) >= {"saved_model.pb", "variables/variables.index", "assets/w.txt"}
+    assert {name.partition("/")[0] for name in _files(exports[0])} == set(os.listdir(exports[0]))
+    assert len(os.listdir(exports[0])) == 8
+    assert set(_files(exports[0])) >= {"built/assets/w.txt", "exported/3/variables/variables.index"}
     assert _traces(exports[0], inputs) == []
 
 
 @pytest.mark.tensorflow
-def test_three_processes_with_tensorflow_write_one_export(inputs, tmp_path):
-    exports = _run(TENSORFLOW, inputs, tmp_path, 3)
+def test_six_processes_with_tensorflow_write_one_export(inputs, tmp_path):
+    # Each imports TensorFlow, which takes seconds.
+    exports = _run(TENSORFLOW, inputs, tmp_path, 6)
     assert len({_digest(export) for export in exports}) == 1
     # The caller's own Const has the path of its file, and keeps it.
     asset = str(inputs / "words.txt").encode()

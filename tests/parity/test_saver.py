@@ -119,6 +119,10 @@ def _third_saver_of_another_kind():
 @config
 def _caching_device():
     get("w", caching_device="/device:CPU:0")
+    with tf.device("/job:ps/task:1"):
+        for name, resource in (("p", True), ("q", False)):
+            parts = tf1.fixed_size_partitioner(2)
+            get(name, (4, 2), resource=resource, partitioner=parts, caching_device="/job:worker")
 
 
 @config

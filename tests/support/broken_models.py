@@ -121,6 +121,10 @@ def two_functions(meta_graph: MetaGraphDef) -> None:
     meta_graph.graph_def.library.function.add(signature=OpDef(name=function(meta_graph, "choice_true").signature.name))
 
 
+def say_shape(meta_graph: MetaGraphDef, name: str, *shapes: list[int]) -> None:
+    node(meta_graph, name).attr["_output_shapes"].CopyFrom(mm.make_attr_value(list(shapes), "list(shape)"))
+
+
 def unlist(meta_graph: MetaGraphDef, op: str) -> None:
     listed = meta_graph.meta_info_def.stripped_op_list.op
     listed.remove(next(one for one in listed if one.name == op))
@@ -276,6 +280,27 @@ BROKEN = [
         "node 'y': number of inputs of 'Identity': got 0, want 1",
         ABORTS,
         "ValueError: NodeDef expected inputs 'float' do not match 0 inputs",
+    ),
+    Broken(
+        "another output shape than that of the value",
+        lambda m: say_shape(m, "numbers", [7, 7]),
+        "node 'numbers': attribute '_output_shapes': got [7, 7], but attribute 'value' is of shape ",
+        "INVALID_ARGUMENT: Node 'numbers' has an _output_shapes attribute inconsistent with the GraphDef for output #0",
+        "ValueError: Node 'numbers' has an _output_shapes attribute inconsistent with the GraphDef for output #0",
+    ),
+    Broken(
+        "another output shape than that of the placeholder",
+        lambda m: say_shape(m, "x", [7, 7, 7]),
+        "node 'x': attribute '_output_shapes': got [7, 7, 7], but attribute 'shape' is of shape ",
+        "INVALID_ARGUMENT: Node 'x' has an _output_shapes attribute inconsistent with the GraphDef for output #0",
+        "ValueError: Node 'x' has an _output_shapes attribute inconsistent with the GraphDef for output #0",
+    ),
+    Broken(
+        "no output shape of a constant",
+        lambda m: say_shape(m, "numbers"),
+        "node 'numbers': attribute '_output_shapes': got no shape, want one for each output",
+        "INVALID_ARGUMENT: Node 'numbers' has 1 outputs",
+        "ValueError: Node 'numbers' has 1 outputs but the _output_shapes attribute specifies shapes for 0 outputs",
     ),
     Broken(
         "cycle",

@@ -10,8 +10,10 @@ F = np.float32
 
 
 class Optimizer:
-    defaults: dict = {}
-    state_names: tuple = ()
+    """Subclasses name their vectors of state that start with zeros, and their settings with the defaults."""
+
+    def __init_subclass__(cls, state=(), **defaults):
+        cls.state_names, cls.defaults = state, defaults
 
     def __init__(self, dim, **settings):
         unknown = set(settings) - set(self.defaults) - {"learning_rate", "warmup_steps"}
@@ -35,9 +37,7 @@ class Sgd(Optimizer):
         w -= rate * g
 
 
-class Adagrad(Optimizer):
-    defaults = {"initial_accumulator_value": 0.1, "weight_decay_factor": 0.0, "hessian_compression_times": 1}
-
+class Adagrad(Optimizer, initial_accumulator_value=0.1, weight_decay_factor=0.0, hessian_compression_times=1):
     def start(self, dim):
         return {"norm": np.full(dim, self.initial_accumulator_value, F)}
 
@@ -47,14 +47,9 @@ class Adagrad(Optimizer):
         w -= rate / np.sqrt(self.state["norm"]) * g
 
 
-class Ftrl(Optimizer):
-    defaults = {
-        "beta": 0.0,
-        "initial_accumulator_value": 0.1,
-        "l1_regularization_strength": 0.0,
-        "l2_regularization_strength": 0.0,
-    }
-
+class Ftrl(
+    Optimizer, beta=0.0, initial_accumulator_value=0.1, l1_regularization_strength=0.0, l2_regularization_strength=0.0
+):
     def start(self, dim):
         return {"zero": np.zeros(dim, F), "norm": np.full(dim, self.initial_accumulator_value, F)}
 
@@ -69,14 +64,9 @@ class Ftrl(Optimizer):
         w[:] = np.where(np.abs(z) > l1, rate * (negative * l1 - z) / (np.sqrt(norm) + self.beta + l2 * rate), F(0))
 
 
-class GroupAdaGrad(Optimizer):
-    defaults = {
-        "beta": 0.0,
-        "initial_accumulator_value": 0.1,
-        "l2_regularization_strength": 0.0,
-        "weight_decay_factor": 0.0,
-    }
-
+class GroupAdaGrad(
+    Optimizer, beta=0.0, initial_accumulator_value=0.1, l2_regularization_strength=0.0, weight_decay_factor=0.0
+):
     def start(self, dim):
         return {"grad_square_sum": np.full((), self.initial_accumulator_value, F)}
 
@@ -90,10 +80,7 @@ class GroupAdaGrad(Optimizer):
         w[:] = 0 if length < l2 else -rate * (length - l2) / length * z
 
 
-class Adadelta(Optimizer):
-    defaults = {"weight_decay_factor": 0.0, "averaging_ratio": 0.9, "epsilon": 0.01}
-    state_names = ("accum", "accum_update")
-
+class Adadelta(Optimizer, state=("accum", "accum_update"), weight_decay_factor=0.0, averaging_ratio=0.9, epsilon=0.01):
     def step(self, w, g, rate, global_step):
         g = self.decayed(w, g)
         ratio, rest = self.averaging_ratio, 1 - self.averaging_ratio
@@ -103,17 +90,16 @@ class Adadelta(Optimizer):
         self.state["accum_update"] = self.state["accum_update"] * ratio + update * update * rest
 
 
-class Adam(Optimizer):
-    defaults = {
-        "beta1": 0.9,
-        "beta2": 0.99,
-        "use_beta1_warmup": False,
-        "weight_decay_factor": 0.0,
-        "use_nesterov": False,
-        "epsilon": 0.01,
-    }
-    state_names = ("m", "v")
-
+class Adam(
+    Optimizer,
+    state=("m", "v"),
+    beta1=0.9,
+    beta2=0.99,
+    use_beta1_warmup=False,
+    weight_decay_factor=0.0,
+    use_nesterov=False,
+    epsilon=0.01,
+):
     def start(self, dim):
         return {**super().start(dim), "beta1_power": np.full((), self.beta1), "beta2_power": np.full((), self.beta2)}
 
@@ -134,37 +120,34 @@ class Adam(Optimizer):
         state["beta2_power"] = F(state["beta2_power"] * self.beta2)
 
 
-class Amsgrad(Adam):
-    defaults = {name: value for name, value in Adam.defaults.items() if name != "use_beta1_warmup"}
-    state_names = ("m", "v", "vhat")
-
+class Amsgrad(
+    Adam,
+    state=("m", "v", "vhat"),
+    beta1=0.9,
+    beta2=0.99,
+    weight_decay_factor=0.0,
+    use_nesterov=False,
+    epsilon=0.01,
+):
     def divisor(self, v):
         self.state["vhat"] = np.maximum(self.state["vhat"], v)
         return self.state["vhat"]
 
 
-class Momentum(Optimizer):
-    defaults = {"weight_decay_factor": 0.0, "use_nesterov": False, "momentum": 0.9}
-    state_names = ("n",)
-
+class Momentum(Optimizer, state=("n",), weight_decay_factor=0.0, use_nesterov=False, momentum=0.9):
     def step(self, w, g, rate, global_step):
         old = self.state["n"]
         new = self.state["n"] = self.momentum * old - rate * self.decayed(w, g)
         w += (1 + self.momentum) * new - self.momentum * old if self.use_nesterov else new
 
 
-class MovingAverage(Optimizer):
-    defaults = {"momentum": 0.9}
-
+class MovingAverage(Optimizer, momentum=0.9):
     def step(self, w, g, rate, global_step):
         w[:] = self.momentum * w + (1 - self.momentum) * g
 
 
-class Rmsprop(Optimizer):
+class Rmsprop(Optimizer, state=("n",), learning_rate=0.01, weight_decay_factor=0.0, momentum=0.9):
     """In double, with the learning rate of the settings."""
-
-    defaults = {"learning_rate": 0.01, "weight_decay_factor": 0.0, "momentum": 0.9}
-    state_names = ("n",)
 
     def step(self, w, g, rate, global_step):
         g = g.astype(np.float64) + np.float64(self.weight_decay_factor) * w
@@ -173,10 +156,7 @@ class Rmsprop(Optimizer):
         w -= (np.float64(self.learning_rate) / (np.sqrt(n.astype(np.float64)) + 1) * g).astype(F)
 
 
-class RmspropV2(Optimizer):
-    defaults = {"weight_decay_factor": 0.0, "momentum": 0.9}
-    state_names = ("n",)
-
+class RmspropV2(Optimizer, state=("n",), weight_decay_factor=0.0, momentum=0.9):
     def step(self, w, g, rate, global_step):
         g = self.decayed(w, g)
         self.state["n"] = self.momentum * self.state["n"] + g * g

@@ -870,3 +870,29 @@ def test_the_restore_must_set_variables_from_the_file():
     unread = make_restore_graph("read")
     unread.ClearField("signature_def")
     assert problems_of(unread) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "said", "message"),
+    [
+        ([2, 3], [[2, 3]], None),
+        ([2, 3], [[None, 3]], None),
+        ([2, 3], [None], None),
+        ([None, 3], [[2, 3]], None),
+        (None, [[2, 3]], None),
+        ([], [[2, 3]], None),
+        ([2, 3], [[2, 3], [9]], None),
+        ([2, 3], [[2, 4]], "got [2, 4], but attribute 'shape' is of shape [2, 3]"),
+        ([None, 3], [[3]], "got [3], but attribute 'shape' is of shape [?, 3]"),
+        ([1] * 9, [[2] * 9], f"got [{'2, ' * 8}…], but attribute 'shape' is of shape [{'1, ' * 8}…]"),
+        ([2, 3], [], "got no shape, want one for each output"),
+    ],
+)
+def test_shapes_of_outputs(shape, said, message):
+    attrs = {
+        "dtype": FLOAT,
+        "shape": mm.make_attr_value(shape, "shape"),
+        "_output_shapes": mm.make_attr_value(said, "list(shape)"),
+    }
+    found = problems_of(make_graph(mm.make_node_def("Placeholder", "p", attrs=attrs)))
+    assert found == ([] if message is None else [f"error: node 'p': attribute '_output_shapes': {message}"])

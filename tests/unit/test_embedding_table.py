@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import settings, strategies as st
@@ -50,6 +52,16 @@ def test_repeated_gradients_are_steps_of_their_own():
     table = training(segment(1))
     table.optimize(ids_of(0, 1, 0), floats([1], [1], [1]), [0.1])
     np.testing.assert_allclose(table.lookup(ids_of(0, 1)), [[-0.2], [-0.1]])
+
+
+def test_repeated_gradients_may_be_one_step():
+    table = training(segment(1))
+    table.optimize(ids_of(0, *[1] * 2, 0, 0), floats([1], [1], [1], [1], [1]), [0.1], sum_gradients=True)
+    np.testing.assert_allclose(table.lookup(ids_of(0, 1)), [[-0.3], [-0.2]])
+    # Which is another thing than several steps, where steps depend on each other.
+    table = training(segment(1, optimizer=ADAGRAD))
+    table.optimize(ids_of(0, 0), floats([1], [2]), [1], sum_gradients=True)
+    np.testing.assert_allclose(table.save().opt[0].columns["norm"], [[1 + 3**2]])
 
 
 def test_reinitialize_tells_what_was_there():
@@ -354,6 +366,22 @@ def test_large_tables_keep_everything():
         ids = np.unique(ids)
         table.assign(ids, np.ones((len(ids), 3), np.float32))
         assert len(table) == len(ids)
+
+
+def test_several_tables_take_over_all_dumps_or_none():
+    tables = mx.MultiTable({name: table_config(segment(1, optimizer=ADAGRAD)) for name in "ab"})
+    good = mx.TableDump(ids_of(1), floats([2]), ids_of(3), (mx.OptimizerState("adagrad", {"norm": floats([1])}),))
+    bad = [
+        (dataclasses.replace(good, timestamps=ids_of(-1)), "update time: got -1"),
+        (dataclasses.replace(good, values=floats([1, 2])), "values: got"),
+        (dataclasses.replace(good, opt=()), "table 'b': optimizers of the dump: got"),
+    ]
+    for dump, message in bad:
+        with pytest.raises(InvalidArgumentError, match=message):
+            tables.restore({"a": good, "b": dump})
+        assert [len(table) for table in tables.values()] == [0, 0]
+    tables.restore({"a": good, "b": good, "c": bad[0][0]})
+    assert [table.max_update_time for table in tables.values()] == [3, 3]
 
 
 def test_multi_tables_have_names_and_one_save():

@@ -42,6 +42,23 @@ def test_plan_of_our_saver():
     assert save_plan(small()) == SavePlan(())
 
 
+def test_names_in_use():
+    def scope(meta, names_in_use=None):
+        return add_saver(meta, names_in_use=names_in_use).saver_def.restore_op_name
+
+    meta = small()
+    assert scope(meta) == scope(meta, []) == "save/restore_all"
+    # A scope without nodes is in nobody's names.
+    assert scope(meta, ["save"]) == "save_1/restore_all"
+    assert scope(meta, ["save", "save_1"]) == "save_2/restore_all"
+    # The scope of a node is held, unless the caller knows that the node was imported; nodes always are.
+    meta.graph_def.node.add(name="save/x", op="NoOp")
+    assert scope(meta) == "save_1/restore_all"
+    assert scope(meta, []) == "save/restore_all"
+    meta.graph_def.node.add(name="save", op="NoOp")
+    assert scope(meta, []) == "save_1/restore_all"
+
+
 def test_plan_of_a_saver_that_only_restores():
     meta = add_saver(small())
     reads = [n for n in meta.graph_def.node if n.op in ("SaveV2", "MergeV2Checkpoints", "ReadVariableOp")]

@@ -1,6 +1,6 @@
 """Exports of graphs with embedding tables: what is added to the graph, and which files go along. No TensorFlow."""
 
-import dataclasses
+import contextlib
 import json
 import os
 import shutil
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import mexport_pb as mx
 from mexport_pb._proto.hash_table_collections_pb2 import HashTableProto, MultiHashTableProto
-from mexport_pb._proto.hash_table_pb2 import EmbeddingHashTableConfig, EntryConfig, MultiEmbeddingHashTableConfig
+from mexport_pb._proto.hash_table_pb2 import EmbeddingHashTableConfig, EntryConfig
 from mexport_pb.cli import main
 from mexport_pb.export import (
     add_ckpt_to_assets,
@@ -23,97 +24,28 @@ from mexport_pb.export import (
 )
 from mexport_pb.messages import unpack_asset_file_def
 from mexport_pb.table import create_hash_filter
-
-DIMS = {"a": 2, "b": 3}
-SINGLE = "MonolithHashTable_slot"
-MULTI = "MonolithMultiHashTable_"
-
-
-def segment(dim, compressor=None):
-    return mx.CombineAsSegment(dim, mx.ZerosInitializer(), mx.AdagradOptimizer(), compressor or mx.Fp32Compressor())
-
-
-def config(dim, compressor=None):
-    proto = mx.CuckooHashTableConfig(mx.entry_config(segment(dim, compressor))).as_proto()
-    return mx.HashTableConfigInstance(proto, [0.1])
-
-
-def dump(n, dim, seed=0):
-    rng = np.random.default_rng(seed)
-    values = rng.standard_normal((n, dim)).astype(np.float32)
-    if n > 1:
-        values[1] = 0
-    state = mx.OptimizerState("adagrad", {"norm": np.ones((n, dim), np.float32)})
-    return mx.TableDump(rng.permutation(np.arange(1, n + 1)), values, np.full(n, 1_700_000_000), (state,))
-
-
-DUMPS = {"slot": dump(50, 4), "a": dump(30, 2, seed=1), "b": dump(20, 3, seed=2)}
+from mexport_pb.table.graph_tables import graph_tables
+from tests.support.table_exports import (
+    DUMPS,
+    MULTI,
+    SINGLE,
+    SPEC,
+    assets_of,
+    config,
+    dump,
+    export,
+    graph_of,
+    looked_up,
+    make_checkpoint,
+    model_fn,
+    receiver_fn,
+    training_graph,
+)
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    prefix = tmp_path / "train" / "model.ckpt-7"
-    with mx.BundleWriter(prefix) as bundle:
-        bundle.add("global_step", np.array(7, np.int64))
-    (tmp_path / "train" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-7"')
-    assets = tmp_path / "train" / "model.ckpt-7.assets"
-    mx.write_table(assets / SINGLE, DUMPS["slot"], 2)
-    mx.write_multi_table(assets / MULTI, {name: DUMPS[name] for name in DIMS}, 2)
-    # Files of others: a table whose name goes on, and what a writer left.
-    mx.write_table(assets / f"{SINGLE}1", dump(3, 4))
-    (assets / f"{SINGLE}-00000-of-00002-tmp-123").write_bytes(b"left")
-    return prefix
-
-
-def assets_of(checkpoint):
-    return checkpoint.parent / f"{checkpoint.name}.assets"
-
-
-def model_fn(features, mode, config_=None, *, compressor=None, extra=(), share=None, tables=("single", "multi")):
-    ids = features["ids"]
-    outputs = {}
-    if "single" in tables:
-        instance = dataclasses.replace(config(4, compressor), extra_restore_names=extra)
-        table = mx.hash_table_from_config(instance, name_suffix="slot")
-        table.export_share_embedding = share
-        outputs["slot"] = table.lookup(ids)
-    if "multi" in tables:
-        multi = mx.MultiHashTable.from_configs({name: config(dim) for name, dim in DIMS.items()})
-        outputs.update(multi.lookup(dict.fromkeys(DIMS, ids)))
-    return mx.EstimatorSpec(mode, outputs)
-
-
-def receiver_fn():
-    ids = mx.get_default_graph().placeholder("int64", [None], name="ids")
-    return mx.ServingInputReceiver({"ids": ids}, {"ids": ids})
-
-
-def export(tmp_path, checkpoint, *, build=None, name="models", **options):
-    def built(features, mode):
-        return model_fn(features, mode, **(build or {}))
-
-    exporter = mx.StandaloneExporter(built, tmp_path / "train", tmp_path / name, **options)
-    path = os.fsdecode(exporter.export_saved_model(receiver_fn, checkpoint))
-    return path, exporter
-
-
-def graph_of(path):
-    (graph,) = mx.read_saved_model(path).meta_graphs
-    return graph, {node.name: node for node in graph.graph_def.node}
-
-
-def looked_up(path, basename, ids):
-    """What the exported files give a table that is configured as the exported graph says."""
-    _, nodes = graph_of(path)
-    if basename == SINGLE:
-        table = mx.EmbeddingTable(EmbeddingHashTableConfig.FromString(nodes[SINGLE].attr["config"].s))
-        table.restore(mx.read_table(os.path.join(path, "assets", basename)))
-        return {SINGLE: table.lookup(ids)}
-    (created,) = [node for node in nodes.values() if node.op == "CreateMonolithMultiHashTable"]
-    multi = MultiEmbeddingHashTableConfig.FromString(nodes[created.input[0]].attr["value"].tensor.string_val[0])
-    tables = mx.MultiTable(dict(zip(multi.names, multi.configs, strict=True)))
-    tables.restore(mx.read_multi_table(os.path.join(path, "assets", basename)))
-    return {name: tables[name].lookup(ids) for name in tables}
+    return make_checkpoint(tmp_path)
 
 
 def test_a_copy_has_the_tables_own_files_and_no_others(tmp_path, checkpoint):
@@ -375,22 +307,6 @@ def test_an_empty_table_is_no_error(tmp_path, checkpoint):
         assert mx.check_saved_model(path).ok
 
 
-def training_graph(**build):
-    graph = mx.GraphBuilder()
-    with graph.as_default():
-        ids = graph.placeholder("int64", [None], name="ids")
-        outputs = model_fn({"ids": ids}, "train", **build).predictions
-        named = {key: graph.identity(value, name=f"out_{key}") for key, value in outputs.items()}
-        graph.global_step()
-        mx.test_hash_table(5, name_suffix="unused")
-        table = graph.get_collection("monolith_hash_tables")[0]
-        table.apply_gradients(ids, named["slot"], global_step=1)
-    return graph.to_meta_graph()
-
-
-SPEC = mx.SignatureSpec("serving_default", {"ids": "ids:0"}, {"slot": "out_slot:0", "b": "out_b:0"})
-
-
 def test_the_meta_file_of_a_training_job(tmp_path, checkpoint):
     ledgers = []
     path = mx.export_meta_graph(
@@ -610,6 +526,28 @@ def test_damaged_entries_of_many_tables(tmp_path, checkpoint, change, message):
     graph = changed("monolith_multi_hash_tables", MultiHashTableProto, change)
     with pytest.raises((mx.SavedModelError, mx.MismatchError), match=message):
         create_multi_hashtable_restore_ops(graph, checkpoint)
+
+
+TRAINING = training_graph()
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_any_bytes_in_a_collection_are_a_table_or_an_error(data):
+    key = data.draw(st.sampled_from(["monolith_hash_tables", "monolith_multi_hash_tables"]))
+    graph = type(TRAINING).FromString(TRAINING.SerializeToString())
+    values = graph.collection_def[key].bytes_list.value
+    good = bytearray(values[0])
+    for _ in range(data.draw(st.integers(1, 4))):
+        position = data.draw(st.integers(0, len(good) - 1))
+        good[position : position + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+    values[0] = bytes(good)
+    with contextlib.suppress(mx.SavedModelError, mx.MismatchError):
+        for table in graph_tables(graph):
+            assert all("/" not in prefix and prefix.isprintable() for prefix in table.prefixes)
+            assert all(dim > 0 for dim in table.dims.values())
+    with contextlib.suppress(mx.MexportError):
+        mx.export_meta_graph(graph, "/nonexistent/model.ckpt-1", "/nonexistent/1", [SPEC])
 
 
 def test_collections_that_are_no_messages(checkpoint):

@@ -223,7 +223,7 @@ def test_rates_may_be_tensors_of_any_float():
         rate = graph.const(0.5, "float64")
         mx.hash_table_from_config(config(1, 1, rates=[lambda: rate, 0.25]))
     nodes = nodes_of(graph)
-    assert list(nodes["learning_rate/stack"].input) == ["learning_rate/Cast", "learning_rate/stack/values_1"]
+    assert list(nodes["learning_rate/stack"].input) == ["learning_rate/Cast", "learning_rate/Const"]
 
 
 def test_many_tables_are_in_the_order_of_their_names_and_so_are_their_rates():
@@ -277,3 +277,42 @@ def test_filters_of_parameter_servers_are_on_their_devices_but_for_a_standalone_
             assert [one.op.device for one in create_hash_filters(2, False)] == ["", ""]
         with pytest.raises(mx.InvalidArgumentError, match="filter_type: got 'none'"):
             create_hash_filters(0, True, filter_type="none")
+
+
+def test_default_attributes_of_table_ops_are_stripped():
+    graph = mx.GraphBuilder()
+    with graph.as_default():
+        mx.test_hash_table(2).lookup([1])
+    nodes = {node.name: node for node in mx.strip_default_attrs(graph.to_meta_graph()).graph_def.node}
+    assert set(nodes["MonolithHashTable_test"].attr) == {"config", "shared_name", "_output_shapes"}
+    assert set(nodes["MonolithHashTableLookup"].attr) == {"dim_size", "_output_shapes"}
+
+
+def test_checks_know_what_table_ops_take():
+    graph = mx.GraphBuilder()
+    with graph.as_default():
+        mx.test_hash_table(2).lookup(graph.placeholder("int64", [None], name="ids"))
+        graph.placeholder("float32", [None], name="floats")
+    meta_graph = graph.to_meta_graph()
+    mx.check_meta_graph(meta_graph)
+    (lookup,) = [node for node in meta_graph.graph_def.node if node.op == "MonolithHashTableLookup"]
+    lookup.input[1] = "floats"
+    with pytest.raises(mx.InvalidArgumentError, match=r"MonolithHashTableLookup.*int64"):
+        mx.check_meta_graph(meta_graph)
+    lookup.input[1] = "ids"
+    del lookup.attr["dim_size"]
+    with pytest.raises(mx.InvalidArgumentError, match="dim_size"):
+        mx.check_meta_graph(meta_graph)
+
+
+def test_graphs_of_the_other_side_keep_their_own_signatures():
+    graph = mx.GraphBuilder()
+    with graph.as_default():
+        mx.test_hash_table(2).lookup([1])
+    meta_graph = graph.to_meta_graph()
+    listed = {op.name: op for op in meta_graph.meta_info_def.stripped_op_list.op}
+    listed["MonolithHashTableLookup"].is_stateful = False
+    stripped = mx.strip_default_attrs(meta_graph)
+    again = {op.name: op for op in stripped.meta_info_def.stripped_op_list.op}
+    assert not again["MonolithHashTableLookup"].is_stateful
+    mx.check_meta_graph(stripped)

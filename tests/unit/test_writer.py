@@ -1,6 +1,9 @@
 """Writing SavedModels without TensorFlow: what is written, what is refused, and that nothing is left behind."""
 
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -487,3 +490,38 @@ def test_two_graphs_may_share_an_asset_of_equal_content_only(tmp_path, checkpoin
     with pytest.raises(mx.InvalidArgumentError, match="different sources for the asset 'words"):
         mx.write_saved_model(graphs, tmp_path / "2", checkpoint)
     assert not (tmp_path / "2").exists()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "mx.write_saved_model(mx.freeze(meta, prefix), target, clear_devices=True, strip_default_attrs=True)",
+        "mx.export_meta_graph(meta, prefix, target, freeze=True)",
+    ],
+    ids=["writer", "frozen export"],
+)
+def test_memory_is_three_times_that_of_a_large_graph(tmp_path, write):
+    """Eight constants of 16 MiB: the caller's graph, and twice as much when the file is read back to be checked."""
+    script = f"""
+        import gc, sys
+        import numpy as np
+        import mexport_pb as mx
+        from tests.support.memory import peak_rss
+
+        prefix, target = sys.argv[1:]
+        g = mx.GraphBuilder()
+        names = [f"v{{i}}" for i in range(8)]
+        with mx.BundleWriter(prefix) as bundle:
+            for name in names:
+                bundle.add(name, np.zeros([4 << 20], np.float32))
+        outputs = {{name: g.identity(g.variable(name, [4 << 20])) for name in names}}
+        meta = g.to_meta_graph(["serve"], {{"s": mx.make_signature_def({{}}, outputs)}})
+        gc.disable()  # nothing that is large may need it
+        before = peak_rss()
+        path = {write}
+        print((peak_rss() - before) >> 20, (path / "saved_model.pb").stat().st_size >> 20)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "c"), str(tmp_path / "1")]
+    peak, size = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    assert size == 128
+    assert peak <= 3 * size + 16
