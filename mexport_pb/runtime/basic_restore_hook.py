@@ -12,6 +12,7 @@ from mexport_pb.runtime._tensorflow import tensorflow
 __all__ = ["CheckpointRestorerHook", "CheckpointRestorerListener", "check_restored"]
 
 tf = tensorflow()
+_Hook: Any = tf.compat.v1.train.SessionRunHook
 
 # Of each graph, the listeners that want to restore something before anything is saved.
 _pending: weakref.WeakKeyDictionary[Any, list[CheckpointRestorerListener]] = weakref.WeakKeyDictionary()
@@ -30,7 +31,7 @@ class CheckpointRestorerListener:
         """Called after ``before_restore`` of all listeners."""
 
 
-class CheckpointRestorerHook(tf.compat.v1.train.SessionRunHook):  # type: ignore[misc]
+class CheckpointRestorerHook(_Hook):  # type: ignore[misc]
     """Lets listeners restore what is not a variable.
 
     A hook that saves, such as CheckpointSaverHook, saves as soon as there is a session. It must come after this one in

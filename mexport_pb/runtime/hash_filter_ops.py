@@ -9,9 +9,9 @@ from typing import Any
 from mexport_pb import table as faces
 from mexport_pb.runtime._tensorflow import tensorflow
 from mexport_pb.runtime.basic_restore_hook import CheckpointRestorerListener
+from mexport_pb.runtime.emitter import current_graph
 from mexport_pb.runtime.ops import hash_filter_intercept_gradient, hash_filter_restore, hash_filter_save
 from mexport_pb.runtime.save_utils import AssetsSaverListener, SaveHelper, basename_placeholder, run_options
-from mexport_pb.runtime.tensorflow_graph import current_graph
 from mexport_pb.table.filters import FilterType
 
 __all__ = [

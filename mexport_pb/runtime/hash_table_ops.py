@@ -14,8 +14,8 @@ from mexport_pb import table as faces
 from mexport_pb.errors import MismatchError
 from mexport_pb.runtime._tensorflow import tensorflow
 from mexport_pb.runtime.basic_restore_hook import CheckpointRestorerListener
+from mexport_pb.runtime.emitter import current_graph
 from mexport_pb.runtime.save_utils import AssetsSaverListener, SaveHelper, basename_placeholder, run_options
-from mexport_pb.runtime.tensorflow_graph import current_graph
 from mexport_pb.table import HashTableConfigInstance
 from mexport_pb.table.collections import HASH_TABLES_COLLECTION
 from mexport_pb.table.emitter import Emitter
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 tf = tensorflow()
-_Listener = tf.compat.v1.train.CheckpointSaverListener
+_Listener: Any = tf.compat.v1.train.CheckpointSaverListener
 _SLEEP_MS = 15
 _TIMEOUT_MINUTES = 60
 

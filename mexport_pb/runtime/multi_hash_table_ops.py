@@ -12,8 +12,8 @@ from mexport_pb.errors import MismatchError
 from mexport_pb.messages.text import to_text
 from mexport_pb.runtime._tensorflow import tensorflow
 from mexport_pb.runtime.basic_restore_hook import CheckpointRestorerListener
+from mexport_pb.runtime.emitter import current_graph
 from mexport_pb.runtime.save_utils import AssetsSaverListener, SaveHelper, basename_placeholder, run_options
-from mexport_pb.runtime.tensorflow_graph import current_graph
 from mexport_pb.table import HashTableConfigInstance, RaggedIds
 from mexport_pb.table.collections import MULTI_HASH_TABLES_COLLECTION
 from mexport_pb.table.emitter import Emitter
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 tf = tensorflow()
-_Listener = tf.compat.v1.train.CheckpointSaverListener
+_Listener: Any = tf.compat.v1.train.CheckpointSaverListener
 _TIMEOUT_MINUTES = 60
 
 

@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 tf = tensorflow()
-_Listener = tf.compat.v1.train.CheckpointSaverListener
+_Listener: Any = tf.compat.v1.train.CheckpointSaverListener
+_SaverHook: Any = tf.compat.v1.train.CheckpointSaverHook
 
 
 class SaveHelper:
@@ -117,7 +118,7 @@ class AssetsSaverListener(_Listener):  # type: ignore[misc]
         raise NotImplementedError
 
 
-class NoFirstSaveCheckpointSaverHook(tf.compat.v1.train.CheckpointSaverHook):  # type: ignore[misc]
+class NoFirstSaveCheckpointSaverHook(_SaverHook):  # type: ignore[misc]
     """A CheckpointSaverHook that does not save at once when there is a session, but at its first turn."""
 
     _first = False

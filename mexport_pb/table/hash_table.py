@@ -369,23 +369,14 @@ def fused_lookup(
         fused_slot_size: int32 [shards * tables], the number of ids of each shard and table.
         num_of_shards: How many shards.
         req_time: int64 scalar, not used.
-<<<<<<< HEAD
-        graph: The graph; that of the tables if None.
-=======
         graph: The graph; the default graph if None.
->>>>>>> tabexp
 
     Returns:
         embeddings, embedding_splits, id_offsets, embedding_offsets, indices.
     """
     inputs = [list(tables), ids, fused_slot_size, _time(req_time)]
-<<<<<<< HEAD
-    emitter = graph or _graph_of(tables)
-    node = emitter.op("MonolithHashTableFusedLookup", inputs, attrs={"num_of_shards": num_of_shards})
-=======
     builder = graph or get_default_graph()
     node = builder.op("MonolithHashTableFusedLookup", inputs, attrs={"num_of_shards": num_of_shards})
->>>>>>> tabexp
     return tuple(node.outputs)
 
 
@@ -423,12 +414,8 @@ def fused_apply_gradient(
         global_step,
     ]
     attrs = {"num_of_shards": num_of_shards, "enable_grad_accumulation": enable_grad_accumulation}
-<<<<<<< HEAD
-    return list((graph or _graph_of(tables)).op("MonolithHashTableFusedOptimize", inputs, attrs=attrs).outputs)
-=======
     builder = graph or get_default_graph()
     return list(builder.op("MonolithHashTableFusedOptimize", inputs, attrs=attrs).outputs)
->>>>>>> tabexp
 
 
 def extract_slot_from_entry(entry: Any, fid_v2: bool = True, *, graph: Emitter | None = None) -> Any:

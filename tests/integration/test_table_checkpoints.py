@@ -337,7 +337,7 @@ class TestSeveralTables:
                 assert session.run(found).item() == 0
 
     def test_a_checkpoint_without_them_is_an_error(self, tmp_path):
-        train_session(tmp_path, lambda: tf.no_op())
+        train_session(tmp_path, tf.no_op)
         with tf.Graph().as_default():
             global_step()
             self.of("a")
@@ -428,6 +428,6 @@ class TestPaths:
     def test_existing_checkpoints(self, tmp_path):
         helper = SaveHelper(basename(tmp_path))
         assert helper.get_existing_checkpoint_steps() == set()
-        train_session(tmp_path, lambda: tf.no_op(), steps=2)
+        train_session(tmp_path, tf.no_op, steps=2)
         assert helper.get_existing_checkpoint_steps() == {0, 1, 2}
         assert SaveHelper(tmp_path / "other").get_existing_checkpoint_steps() == set()

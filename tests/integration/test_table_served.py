@@ -181,7 +181,7 @@ def test_a_shared_table_is_read_from_the_checkpoint(model_dir, tmp_path):
     folder = model_dir / "model.ckpt-1.assets"
     hidden = folder.rename(tmp_path / "hidden")
     try:
-        with pytest.raises(cpp_loader.LoadError, match="no valid sharded files|model.ckpt-1.assets"):
+        with pytest.raises(cpp_loader.LoadError, match="There is no valid sharded files"):
             cpp_loader.load(path)
     finally:
         hidden.rename(folder)
