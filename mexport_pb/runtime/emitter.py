@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from mexport_pb._proto.graph_pb2 import AttrValue
+from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.messages.op_defs import OpDefs
 from mexport_pb.messages.table_ops import table_op_defs
 from mexport_pb.runtime._tensorflow import tensorflow
 from mexport_pb.runtime.ops import load_op_library
 
-__all__ = ["GraphEmitter"]
+__all__ = ["GraphEmitter", "current_graph"]
 
 
 class GraphEmitter:
-    """A ``tf.Graph`` as :class:`mexport_pb.table.emitter.Emitter`: its methods are the graph's, but for ops.
+    """An :class:`~mexport_pb.table.emitter.Emitter` of TensorFlow's default graph, whichever that is at each call.
 
-    The graph must be the default graph when nodes are made, as always in TensorFlow.
-
-    Args:
-        graph: The graph; the default graph if None.
+    Raises:
+        InvalidArgumentError: by every method, in eager mode.
     """
 
-    def __init__(self, graph: Any = None) -> None:
+    def __init__(self) -> None:
         self._tf = tensorflow()
-        self.graph = graph if graph is not None else self._tf.compat.v1.get_default_graph()
+
+    @property
+    def graph(self) -> Any:
+        """The default graph."""
+        self._check()
+        return self._tf.compat.v1.get_default_graph()
+
+    def _check(self) -> None:
+        if self._tf.executing_eagerly():
+            raise InvalidArgumentError("no default graph: want a call within `with tf.Graph().as_default()`")
 
     def op(
         self,
@@ -40,10 +49,11 @@ class GraphEmitter:
 
         Raises:
             MexportError: there is no library of table ops.
-            TypeError: an input does not fit, and so does TensorFlow say of other mistakes.
+            InvalidArgumentError: TensorFlow refuses the inputs.
         """
         from tensorflow.python.framework import op_def_library
 
+        self._check()
         if op_type in table_op_defs():
             load_op_library()
         definition = OpDefs()[op_type]
@@ -56,7 +66,10 @@ class GraphEmitter:
         for attr in definition.attr:
             if attr.name not in inferred and attr.HasField("default_value"):
                 keywords[attr.name] = _plain(attr.default_value)
-        made = op_def_library.apply_op(op_type, name=name, **(keywords | given))
+        try:
+            made = op_def_library.apply_op(op_type, name=name, **(keywords | given))
+        except (TypeError, ValueError) as error:
+            raise InvalidArgumentError(f"{op_type}: {error}") from error
         if isinstance(made, self._tf.Operation):
             return made
         return (made[0] if isinstance(made, list | tuple) else made).op
@@ -69,8 +82,16 @@ class GraphEmitter:
         return self._tf.convert_to_tensor(value, dtype)
 
     def const(self, value: Any, dtype: Any) -> Any:
-        """Add a constant."""
-        return self._tf.constant(value, dtype)
+        """Add a constant; what TensorFlow can make a tensor of is taken as well.
+
+        Raises:
+            InvalidArgumentError: it is of another type.
+        """
+        self._check()
+        try:
+            return self._tf.convert_to_tensor(value, self._tf.as_dtype(dtype))
+        except (TypeError, ValueError) as error:
+            raise InvalidArgumentError(f"Const: {error}") from error
 
     def device(self, device: str) -> AbstractContextManager[Any]:
         """Place the nodes of the block."""
@@ -92,12 +113,18 @@ class GraphEmitter:
         return str(self.graph.unique_name(name))
 
     def get_tensor(self, name: str) -> Any:
-        """The tensor of that name."""
-        return self.graph.get_tensor_by_name(name)
+        """The tensor of that name; raises InvalidArgumentError if there is none."""
+        return self._found(self.graph.get_tensor_by_name, name)
 
     def get_operation(self, name: str) -> Any:
-        """The operation of that name."""
-        return self.graph.get_operation_by_name(name)
+        """The operation of that name; raises InvalidArgumentError if there is none."""
+        return self._found(self.graph.get_operation_by_name, name)
+
+    def _found(self, get: Callable[[str], Any], name: str) -> Any:
+        try:
+            return get(name)
+        except (KeyError, ValueError) as error:
+            raise InvalidArgumentError(f"the default graph has no {name!r}: {error}") from error
 
     def add_to_collection(self, name: str, value: Any) -> None:
         """Append to a collection."""
@@ -106,6 +133,12 @@ class GraphEmitter:
     def get_collection(self, name: str) -> list[Any]:
         """A collection."""
         return list(self.graph.get_collection(name))
+
+
+@functools.cache
+def current_graph() -> GraphEmitter:
+    """The emitter of this process."""
+    return GraphEmitter()
 
 
 def _plain(value: AttrValue) -> Any:

@@ -106,6 +106,7 @@ def _load(path: str) -> Any:
             f"{path}: tensorflow {tf.__version__} cannot load it: {error}; run `{COMMAND}` to compile one for it"
         ) from error
     _register_gradients()
+    _register_collections()
     return module
 
 
@@ -118,6 +119,23 @@ def _register_gradients() -> None:
 
     tf.RegisterGradient("MonolithHashFilterInterceptGradient")(intercept_gradient)
     tf.no_gradient("IsHashTableInitialized")
+
+
+@functools.cache
+def _register_collections() -> None:
+    """Lets TensorFlow write the collections of tables into messages, and read them."""
+    from tensorflow.python.framework.ops import register_proto_function
+
+    from mexport_pb._proto.hash_table_collections_pb2 import HashTableProto, MultiHashTableProto
+    from mexport_pb.runtime.hash_table_ops import HashTable
+    from mexport_pb.runtime.multi_hash_table_ops import MultiHashTable
+    from mexport_pb.table.collections import HASH_TABLES_COLLECTION, MULTI_HASH_TABLES_COLLECTION
+
+    for key, proto, face in (
+        (HASH_TABLES_COLLECTION, HashTableProto, HashTable),
+        (MULTI_HASH_TABLES_COLLECTION, MultiHashTableProto, MultiHashTable),
+    ):
+        register_proto_function(key, proto_type=proto, to_proto=face.to_proto, from_proto=face.from_proto)
 
 
 def _ops() -> Any:

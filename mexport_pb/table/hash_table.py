@@ -78,7 +78,7 @@ class HashTable:
         *,
         graph: Emitter | None = None,
     ) -> None:
-        self._graph = graph or get_default_graph()
+        self._graph = graph or self._default_graph()
         present = (one.name for one in self._graph.get_collection(HASH_TABLES_COLLECTION))
         check_new_name(HASH_TABLES_COLLECTION, shared_name, present)
         self._set(table, shared_name, dim_size, slot_expire_time_config, learning_rate_tensor, saver_parallel)
@@ -222,7 +222,7 @@ class HashTable:
         message = to_message(proto, HashTableProto)
         scope = f"{import_scope.rstrip('/')}/" if import_scope else ""
         made = cls.__new__(cls)
-        made._graph = graph or get_default_graph()
+        made._graph = graph or cls._default_graph()
         made._set(
             made._graph.get_tensor(scope + message.table_tensor),
             message.shared_name,
@@ -234,6 +234,10 @@ class HashTable:
         made._extra_restore_names = list(message.extra_restore_names)
         made.export_share_embedding = share_embedding_of(message)
         return made
+
+    @staticmethod
+    def _default_graph() -> Emitter:
+        return get_default_graph()
 
     def _op(self, op_type: str, inputs: Sequence[Any], attrs: Any = None, name: str | None = None) -> Any:
         return self._graph.op(op_type, inputs, attrs=attrs, name=name)
@@ -392,7 +396,7 @@ def fused_apply_gradient(
     *,
     graph: Emitter | None = None,
 ) -> list[Any]:
-    """Let the optimizers of several tables take a step; arguments as :func:`fused_lookup` returned them.
+    """Let the optimizers of several tables take a step; arguments as :func:`fused_lookup` takes and returned them.
 
     Returns:
         The handles behind the change.

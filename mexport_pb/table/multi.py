@@ -19,7 +19,14 @@ from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, f
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-__all__ = ["iter_multi_table", "meta_basename", "multi_file_parts", "plan_reading", "read_multi_table", "write_multi_table"]
+__all__ = [
+    "iter_multi_table",
+    "meta_basename",
+    "multi_file_parts",
+    "plan_reading",
+    "read_multi_table",
+    "write_multi_table",
+]
 
 
 def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[str, TableDump]:

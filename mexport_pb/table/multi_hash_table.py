@@ -63,7 +63,7 @@ class MultiHashTable:
         *,
         graph: Emitter | None = None,
     ) -> None:
-        self._graph = graph or get_default_graph()
+        self._graph = graph or self._default_graph()
         self._handle = handle
         self._initializer = initializer
         self._shared_name = shared_name
@@ -97,7 +97,7 @@ class MultiHashTable:
         Raises:
             InvalidArgumentError: the name is taken, or a configuration has not one rate for each segment.
         """
-        builder = graph or get_default_graph()
+        builder = graph or cls._default_graph()
         shared_name = f"{MULTI_TABLE_PREFIX}{name_suffix}"
         present = (one.shared_name for one in builder.get_collection(MULTI_HASH_TABLES_COLLECTION))
         check_new_name(MULTI_HASH_TABLES_COLLECTION, shared_name, present)
@@ -115,7 +115,7 @@ class MultiHashTable:
             attrs = {"shared_name": shared_name}
             created = builder.op("CreateMonolithMultiHashTable", inputs, attrs=attrs)
             handle = builder.op("ReadMonolithMultiHashTable", attrs=attrs).outputs[0]
-            builder.op("IsHashTableInitialized", [created.outputs[0]])
+            is_initialized = builder.op("IsHashTableInitialized", [created.outputs[0]]).outputs[0]
         made = cls(
             handle,
             created,
@@ -128,6 +128,7 @@ class MultiHashTable:
             graph=builder,
         )
         builder.add_to_collection(MULTI_HASH_TABLES_COLLECTION, made)
+        made._register(is_initialized)
         return made
 
     @property
@@ -318,7 +319,7 @@ class MultiHashTable:
             InvalidArgumentError: a node is not there.
         """
         message = to_message(proto, MultiHashTableProto)
-        builder = graph or get_default_graph()
+        builder = graph or cls._default_graph()
         scope = f"{import_scope.rstrip('/')}/" if import_scope else ""
         return cls(
             builder.get_tensor(scope + message.handle_tensor),
@@ -331,6 +332,13 @@ class MultiHashTable:
             message.saver_parallel,
             graph=builder,
         )
+
+    @staticmethod
+    def _default_graph() -> Emitter:
+        return get_default_graph()
+
+    def _register(self, is_initialized: Any) -> None:
+        """Tells a training framework what to run before the tables are used; a graph for serving has none."""
 
     def _check_names(self, names: Mapping[str, Any]) -> None:
         for name in names:

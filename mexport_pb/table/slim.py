@@ -21,7 +21,7 @@ from mexport_pb.table.dump import TableDump, from_columns, to_columns
 from mexport_pb.table.expiry import NUM_SLOTS, expire_days
 from mexport_pb.table.files import iter_table
 from mexport_pb.table.ledger import TableLedger, TableSetLedger
-from mexport_pb.table.multi import plan_reading
+from mexport_pb.table.multi import meta_basename, plan_reading
 from mexport_pb.table.shards import PathLike, check_shard_count, find_shards, list_shards, shard_path
 from mexport_pb.table.sorted_runs import SortedRuns, take_rows
 
