@@ -7,18 +7,10 @@ tells the prefix, the losses and the last second.
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
-from pathlib import Path
-
 import numpy as np
 import tensorflow as tf
 
-from demo.params import HELD_OUT
-from demo.tables.model import features, train_graph
 from demo.tables.params import DENSE, SLOTS, TRAFFIC
-from mexport_pb.runtime.basic_restore_hook import CheckpointRosterHook
 
 __all__ = ["make_batch", "train"]
 

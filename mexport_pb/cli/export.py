@@ -168,7 +168,6 @@ def _run(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _target(options: argparse.Namespace) -> tuple[Path, bool]:
-    from mexport_pb.export.version import timestamped_directory, versioned_directory
 
     if options.output is not None:
         if options.version is not None:

@@ -37,12 +37,6 @@ from mexport_pb.table.config import (
 from mexport_pb.table.dump import OptimizerState, TableDump
 from mexport_pb.table.embedding_table import EmbeddingTable
 from mexport_pb.table.files import iter_table, read_table, write_table
-from mexport_pb.table.info import Segment, Shard, TableInfo, iter_entries, table_infos
-from mexport_pb.table.locate import TableFiles, find_tables
-from mexport_pb.table.multi import iter_multi_table, read_multi_table, write_multi_table
-from mexport_pb.table.multi_table import MultiTable
-from mexport_pb.table.sorting import OnConflict
-from mexport_pb.table.tools import convert_table, merge_tables, partition_table, split_table
 from mexport_pb.table.filters import (
     create_dummy_hash_filter,
     create_dummy_sync_client,
@@ -58,9 +52,15 @@ from mexport_pb.table.hash_table import (
     hash_table_from_config,
     test_hash_table,
 )
+from mexport_pb.table.info import Segment, Shard, TableInfo, iter_entries, table_infos
 from mexport_pb.table.ledger import TableLedger, TableSetLedger
+from mexport_pb.table.locate import TableFiles, find_tables
+from mexport_pb.table.multi import iter_multi_table, read_multi_table, write_multi_table
 from mexport_pb.table.multi_hash_table import MultiHashTable, RaggedIds
+from mexport_pb.table.multi_table import MultiTable
 from mexport_pb.table.slim import ServingTables, slim_multi_table, slim_table
+from mexport_pb.table.sorting import OnConflict
+from mexport_pb.table.tools import convert_table, merge_tables, partition_table, split_table
 
 __all__ = [
     "AdadeltaOptimizer",
@@ -100,32 +100,32 @@ __all__ = [
     "TableDump",
     "TableFiles",
     "TableInfo",
-    "ZerosInitializer",
-    "convert_table",
-    "entry_config",
-    "find_tables",
-    "iter_entries",
-    "iter_multi_table",
     "TableLedger",
     "TableSetLedger",
+    "ZerosInitializer",
+    "convert_table",
     "create_dummy_hash_filter",
     "create_dummy_sync_client",
     "create_hash_filter",
     "create_hash_filters",
     "create_probabilistic_filter",
+    "entry_config",
     "extract_slot_from_entry",
+    "find_tables",
     "fused_apply_gradient",
     "fused_lookup",
     "hash_table_from_config",
+    "iter_entries",
+    "iter_multi_table",
     "iter_table",
     "merge_tables",
     "partition_table",
     "read_multi_table",
     "read_table",
-    "split_table",
-    "table_infos",
     "slim_multi_table",
     "slim_table",
+    "split_table",
+    "table_infos",
     "test_hash_table",
     "write_multi_table",
     "write_table",

@@ -95,7 +95,7 @@ def has_shards(basename: str, names: Iterable[str]) -> bool:
         basename: Without a folder.
         names: Of all files of the folder.
     """
-    return bool(_named_like(basename, names))
+    return basename in group_shards(names)
 
 
 def _complete(base: str, shards: list[tuple[str, int, int]]) -> list[str]:

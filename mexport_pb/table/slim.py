@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from mexport_pb import _core
 from mexport_pb._proto.hash_table_pb2 import MultiHashTableMetadata, SlotExpireTimeConfig
-from mexport_pb.errors import InvalidArgumentError, TableError
+from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.record import RecordWriter
 from mexport_pb.table.dump import TableDump, from_columns, to_columns
 from mexport_pb.table.expiry import NUM_SLOTS, expire_days
@@ -278,7 +278,7 @@ class _Shards:
         if len(dump) == 0:
             return
         columns = to_columns(dump)
-        columns.plan(None, 0)
+        columns.plan(None, 0, 1)
         done = 0
         while done < len(dump):
             shard = self._shard_of(self._position)
