@@ -284,7 +284,8 @@ TEST(OrderRows, SortsByUnsignedIds) {
       std::vector<std::uint64_t> unsigned_ids(many.begin(), many.end());
       std::sort(unsigned_ids.begin(), unsigned_ids.end());
       if (std::adjacent_find(unsigned_ids.begin(), unsigned_ids.end()) != unsigned_ids.end()) {
-        EXPECT_THAT(Caught([&] { OrderRows(many, nullptr, nullptr, 1 + n % 3); }), Is(ErrorKind::kInvalidArgument, "twice"));
+        EXPECT_THAT(Caught([&] { OrderRows(many, nullptr, nullptr, 1 + n % 3); }),
+                    Is(ErrorKind::kInvalidArgument, "twice"));
         continue;
       }
       const std::vector<std::uint64_t> rows = OrderRows(many, nullptr, nullptr, 1 + n % 3);
