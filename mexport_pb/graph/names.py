@@ -45,8 +45,21 @@ def taken_names(nodes: Iterable[str], names_in_use: Iterable[str] | None) -> set
     Args:
         nodes: Names of all nodes.
         names_in_use: What else is taken; None means the scopes that the nodes are in.
+
+    Raises:
+        InvalidArgumentError: ``names_in_use`` are no strings.
     """
-    return names_and_scopes(nodes) if names_in_use is None else {*nodes, *names_in_use}
+    return names_and_scopes(nodes) if names_in_use is None else {*nodes, *_checked(names_in_use)}
+
+
+def _checked(names: Iterable[str]) -> Iterable[str]:
+    if isinstance(names, str | bytes):
+        raise InvalidArgumentError(f"names_in_use: got {names!r}, want a list of names")
+    found = list(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise InvalidArgumentError(f"names_in_use: got {name!r}, want strings")
+    return found
 
 
 class NameStack:
@@ -58,12 +71,15 @@ class NameStack:
 
     Args:
         in_use: Names that are taken from the start, scopes included.
+
+    Raises:
+        InvalidArgumentError: these are no strings.
     """
 
     def __init__(self, in_use: Iterable[str] = ()) -> None:
         self._current = ""
         # lower-case name -> the number to try next when it is asked for again
-        self._counters: dict[str, int] = {name.lower(): 1 for name in in_use}
+        self._counters: dict[str, int] = {name.lower(): 1 for name in _checked(in_use)}
 
     @property
     def current(self) -> str:

@@ -52,8 +52,8 @@ def add_saver(
             nodes are in. A graph's maker knows better: scopes may be empty, and those of imported nodes are free.
 
     Raises:
-        InvalidArgumentError: two variables have one key, a variable is not in the graph, or ``variables`` names one
-            that the graph has not.
+        InvalidArgumentError: two variables have one key, a variable is not in the graph, ``variables`` names one that
+            the graph has not, or ``names_in_use`` are no strings.
         SavedModelError: the collection ``variables`` is damaged.
     """
     copy = to_message(meta_graph, MetaGraphDef)

@@ -42,6 +42,16 @@ def test_plan_of_our_saver():
     assert save_plan(small()) == SavePlan(())
 
 
+@pytest.mark.parametrize("bad", ["save", b"save", [b"save"], [3], [None]])
+def test_names_in_use_that_are_none(bad):
+    graph = GraphBuilder()
+    graph.variable("w", [2])
+    with pytest.raises(InvalidArgumentError, match=r"names_in_use: got .*, want"):
+        add_saver(graph.to_meta_graph(), names_in_use=bad)
+    with pytest.raises(InvalidArgumentError, match=r"names_in_use: got .*, want"):
+        GraphBuilder(names_in_use=bad)
+
+
 def test_names_in_use():
     def scope(meta, names_in_use=None):
         return add_saver(meta, names_in_use=names_in_use).saver_def.restore_op_name
