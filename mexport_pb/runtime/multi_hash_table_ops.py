@@ -9,6 +9,7 @@ from typing import Any, Self
 from mexport_pb import table as faces
 from mexport_pb._proto.ckpt_info_pb2 import CkptInfo
 from mexport_pb.errors import MismatchError
+from mexport_pb.graph.export_mode import is_exporting
 from mexport_pb.messages.text import to_text
 from mexport_pb.runtime._tensorflow import tensorflow
 from mexport_pb.runtime.basic_restore_hook import CheckpointRestorerListener
@@ -60,6 +61,8 @@ class MultiHashTable(faces.MultiHashTable):
         return current_graph()
 
     def _register(self, is_initialized: Any) -> None:
+        if is_exporting():
+            return  # the main op makes them, and the collection is nothing that a message can hold
         from tensorflow.python.ops.resources import register_resource
 
         register_resource(self.handle, self.initializer, is_initialized, is_shared=True)
