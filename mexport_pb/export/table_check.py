@@ -21,7 +21,7 @@ from mexport_pb.messages.constants import (
     TRAIN_OP_SIGNATURE,
 )
 from mexport_pb.table.multi import meta_basename
-from mexport_pb.table.shards import check_shard_names, find_shards
+from mexport_pb.table.shards import complete_shards, find_shards, group_shards
 
 __all__ = ["TableProblem", "find_table_problems"]
 
@@ -85,7 +85,7 @@ def find_table_problems(meta_graph: MetaGraphDef, files: Iterable[str]) -> list[
             created.add(_identity(node))
         if node.op in _RESTORES and len(node.input) > 1 and (handle := _handle_of(index, node.input[0])) is not None:
             restores[_identity(handle)] = node
-    names = frozenset(files)
+    groups = group_shards(files)
     fed = {node_of(asset.tensor_info.name): asset.filename for asset in assets_of(meta_graph)}
     seen: set[_Identity] = set()
     for node in meta_graph.graph_def.node:
@@ -99,7 +99,7 @@ def find_table_problems(meta_graph: MetaGraphDef, files: Iterable[str]) -> list[
         elif restore is None:
             problems.append(TableProblem(node.name, "signatures read the table, and the main op does not restore it"))
         else:
-            problems += _file_problems(node, restore, index, fed, names)
+            problems += _file_problems(node, restore, index, fed, groups)
     return problems
 
 
@@ -141,14 +141,18 @@ def _handle_of(index: NodeIndex, name: str) -> NodeDef | None:
 
 
 def _file_problems(
-    handle: NodeDef, restore: NodeDef, index: NodeIndex, fed: dict[str, str], names: frozenset[str]
+    handle: NodeDef,
+    restore: NodeDef,
+    index: NodeIndex,
+    fed: dict[str, str],
+    groups: dict[str, list[tuple[str, int, int]]],
 ) -> list[TableProblem]:
     path = _path_of(index, restore.input[1], fed)
     if path is None:
         return []
     inside, text = path
     basenames = [text, meta_basename(text)] if handle.op != _SINGLE else [text]
-    find: Callable[[str], object] = (lambda base: check_shard_names(base, names)) if inside else find_shards
+    find: Callable[[str], object] = (lambda base: complete_shards(base, groups)) if inside else find_shards
     for basename in basenames:
         try:
             find(basename)

@@ -7,17 +7,20 @@ import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from mexport_pb import _core
-from mexport_pb.errors import InvalidArgumentError, MismatchError
-from mexport_pb.table import iter_table
+from mexport_pb.errors import InvalidArgumentError, MismatchError, TableError
 from mexport_pb.table.graph_tables import GraphTable
 from mexport_pb.table.multi import meta_basename, multi_file_parts
-from mexport_pb.table.shards import find_shards, list_shards
+from mexport_pb.table.shards import complete_shards, group_shards
 
 __all__ = ["TableFiles", "assets_folder", "find_table_files"]
 
 _CHECKED_DIM_ROWS = 1
+
+# The files of a folder that are named like shards, by what is in front.
+_Groups: TypeAlias = dict[str, list[tuple[str, int, int]]]
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,15 @@ def find_table_files(
         TableError: A table's files are incomplete, mixed, or damaged where this looked.
     """
     folder = assets_folder(checkpoint)
+    tables = list(tables)
+    groups = _groups(folder) if tables else {}
     found = []
     for table in tables:
         shared = shared_embedding if table.share_embedding is None else table.share_embedding
-        prefix = _present_prefix(table, folder)
+        prefix = _present_prefix(table, folder, groups)
         basename = os.path.join(folder, prefix)
-        paths = find_shards(basename)
-        metas = find_shards(meta_basename(basename)) if table.is_multi else []
+        paths = _complete(folder, prefix, groups)
+        metas = _complete(folder, meta_basename(prefix), groups) if table.is_multi else []
         if table.is_multi and len(metas) != len(paths):
             raise MismatchError(f"{basename}: got {len(metas)} meta files and {len(paths)} files, want as many")
         for path in (*paths, *metas):
@@ -91,15 +96,25 @@ def find_table_files(
     return found
 
 
-def _present_prefix(table: GraphTable, folder: str) -> str:
-    for prefix in table.prefixes:
-        if list_shards(os.path.join(folder, prefix)):
-            return prefix
+def _groups(folder: str) -> _Groups:
     try:
-        others = os.listdir(folder)
+        return group_shards(os.listdir(folder))
     except OSError as error:
-        raise MismatchError(f"table {table.name!r}: the checkpoint has no tables: {error}") from None
-    near = difflib.get_close_matches(f"{table.prefixes[0]}-00000-of-00001", others, n=3)
+        raise MismatchError(f"the graph has tables, and the checkpoint has none: {error}") from None
+
+
+def _complete(folder: str, prefix: str, groups: _Groups) -> list[str]:
+    try:
+        return [os.path.join(folder, name) for name in complete_shards(prefix, groups)]
+    except TableError as error:
+        raise TableError(f"{folder}: {error}") from None
+
+
+def _present_prefix(table: GraphTable, folder: str, groups: _Groups) -> str:
+    for prefix in table.prefixes:
+        if prefix in groups:
+            return prefix
+    near = difflib.get_close_matches(table.prefixes[0], groups, n=3)
     hint = f"; near it: {', '.join(near)}" if near else ""
     wanted = " or ".join(f"{prefix}-SSSSS-of-NNNNN" for prefix in table.prefixes)
     raise MismatchError(f"table {table.name!r}: no files in {folder}, want {wanted}{hint}")
@@ -114,9 +129,9 @@ def _check_regular(table: GraphTable, path: str) -> None:
 def _check_dims(table: GraphTable, basename: str, paths: list[str], metas: list[str]) -> None:
     if not table.is_multi:
         (want,) = table.dims.values()
-        first = next(iter_table(basename, rows_per_chunk=_CHECKED_DIM_ROWS), None)
-        if first is not None:
-            _check_dim(table.name, basename, first.dim, want)
+        ids, values, *_ = _core.TableIterator([os.fsencode(path) for path in paths], None).next(_CHECKED_DIM_ROWS)
+        if len(ids):
+            _check_dim(table.name, basename, values.shape[1], want)
         return
     unseen = dict(table.dims)
     for path, meta in zip(paths, metas, strict=True):

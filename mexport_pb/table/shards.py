@@ -6,17 +6,18 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeAlias
 
 from mexport_pb.errors import InvalidArgumentError, TableError
 
-__all__ = ["PathLike", "auto_shard_count", "check_shard_names", "find_shards", "has_shards", "shard_path"]
+__all__ = ["PathLike", "auto_shard_count", "complete_shards", "find_shards", "group_shards", "shard_path"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
 _SUFFIX = re.compile(r"-([0-9]{5})-of-([0-9]{5})")
+_SUFFIX_LENGTH = len("-00000-of-00000")
 _MAX_SHARDS = 99_999
 _AUTO_SHARD_ENTRIES = 1_000_000
 _MAX_AUTO_SHARDS = 4
@@ -55,16 +56,8 @@ def list_shards(basename: PathLike) -> list[tuple[str, int, int]]:
         names = os.listdir(folder or ".")
     except FileNotFoundError:
         return []
-    return [(os.path.join(folder, entry), shard, shards) for entry, shard, shards in _named_like(name, names)]
-
-
-def _named_like(name: str, names: Iterable[str]) -> list[tuple[str, int, int]]:
-    found = []
-    for entry in sorted(names):
-        match = _SUFFIX.fullmatch(entry, len(name)) if entry.startswith(name) else None
-        if match:
-            found.append((entry, int(match[1]), int(match[2])))
-    return found
+    own = group_shards(entry for entry in names if entry.startswith(name)).get(name, [])
+    return [(os.path.join(folder, entry), shard, shards) for entry, shard, shards in own]
 
 
 def find_shards(basename: PathLike) -> list[str]:
@@ -77,24 +70,22 @@ def find_shards(basename: PathLike) -> list[str]:
     return _complete(base, list_shards(base))
 
 
-def check_shard_names(basename: str, names: Iterable[str]) -> list[str]:
-    """Return those of the names that are a dump's files, in the order of their numbers; errors of :func:`find_shards`.
+def group_shards(names: Iterable[str]) -> dict[str, list[tuple[str, int, int]]]:
+    """Return name, shard and number of shards of the files that are named like a shard, by what is in front of that.
 
-    Args:
-        basename: Without a folder.
-        names: Of all files of the folder.
+    One look at a folder for all of its dumps.
     """
-    return _complete(basename, _named_like(basename, names))
+    groups: dict[str, list[tuple[str, int, int]]] = {}
+    for entry in sorted(names):
+        match = _SUFFIX.fullmatch(entry, max(0, len(entry) - _SUFFIX_LENGTH))
+        if match:
+            groups.setdefault(entry[: match.start()], []).append((entry, int(match[1]), int(match[2])))
+    return groups
 
 
-def has_shards(basename: str, names: Iterable[str]) -> bool:
-    """Tell whether any of the names is that of a dump's file; the set may be incomplete.
-
-    Args:
-        basename: Without a folder.
-        names: Of all files of the folder.
-    """
-    return bool(_named_like(basename, names))
+def complete_shards(basename: str, groups: Mapping[str, list[tuple[str, int, int]]]) -> list[str]:
+    """Return a dump's files of :func:`group_shards` in the order of their numbers; errors of :func:`find_shards`."""
+    return _complete(basename, groups.get(basename, []))
 
 
 def _complete(base: str, shards: list[tuple[str, int, int]]) -> list[str]:
