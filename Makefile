@@ -43,7 +43,7 @@ build: setup ## compile proto/ and cpp/ into the source tree
 	@$(CMAKE) --build --preset default -j $(JOBS)
 	@$(CMAKE) --install build/default --prefix . > /dev/null
 
-demo: build ## train a small model, export it three ways, compare with TensorFlow's own export
+demo: build ## train small models, export them in several ways, compare with the training graphs and TensorFlow's own export
 	@$(PY) -m demo
 
 test: build test-only ## all tests, TensorFlow as the oracle included

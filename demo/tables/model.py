@@ -51,9 +51,8 @@ def train_graph(inputs: Mapping[str, tf.Tensor], clicked: tf.Tensor, time: tf.Te
     loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=clicked, logits=logits))
 
     # The optimizers of tables see an example at a time, so the mean over the batch is not for them.
-    gradients = dict(
-        zip(embeddings, tf.gradients(loss * tf.cast(tf.size(clicked), tf.float32), [*embeddings.values()]))
-    )
+    total = loss * tf.cast(tf.size(clicked), tf.float32)
+    gradients = dict(zip(embeddings, tf.gradients(total, [*embeddings.values()]), strict=True))
     steps = [
         table.apply_gradients(inputs[name], gradients[name], step, enable_dedup=True, req_time=time).as_op()
         for name, table in tables.items()

@@ -32,7 +32,7 @@ def configuration(name: str) -> mx.HashTableConfigInstance:
     """A table's configuration: one segment."""
     dim = {**SINGLE, **SET}[name]
     optimizer = (
-        mx.FtrlOptimizer(initial_accumulator_value=0.1, beta=1.0, l1_regularization_strength=0.02)
+        mx.FtrlOptimizer(initial_accumulator_value=0.1, beta=1.0, l1_regularization_strength=0.15)
         if name == "item"
         else mx.AdagradOptimizer(initial_accumulator_value=0.1)
     )

@@ -14,8 +14,9 @@ __all__ = ["CheckpointRestorerHook", "CheckpointRestorerListener", "check_restor
 tf = tensorflow()
 _Hook: Any = tf.compat.v1.train.SessionRunHook
 
-# Of each graph, the listeners that want to restore something before anything is saved.
-_pending: weakref.WeakKeyDictionary[Any, list[CheckpointRestorerListener]] = weakref.WeakKeyDictionary()
+# Of each graph, the listeners that want to restore something before anything is saved. They know the graph, and must not
+# keep it alive from here.
+_pending: weakref.WeakKeyDictionary[Any, weakref.WeakSet[CheckpointRestorerListener]] = weakref.WeakKeyDictionary()
 
 
 class CheckpointRestorerListener:
@@ -47,7 +48,7 @@ class CheckpointRestorerHook(_Hook):  # type: ignore[misc]
         for listener in self._listeners:
             listener.begin()
         graph = tf.compat.v1.get_default_graph()
-        _pending.setdefault(graph, []).extend(self._listeners)
+        _pending.setdefault(graph, weakref.WeakSet()).update(self._listeners)
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Lets the listeners restore."""
@@ -56,8 +57,7 @@ class CheckpointRestorerHook(_Hook):  # type: ignore[misc]
             listener.before_restore(session)
         for listener in self._listeners:
             listener.after_restore(session)
-        waiting = _pending.get(session.graph, [])
-        waiting[:] = [listener for listener in waiting if listener not in self._listeners]
+        _pending.get(session.graph, weakref.WeakSet()).difference_update(self._listeners)
 
 
 def check_restored(graph: Any) -> None:

@@ -7,7 +7,7 @@ code, so exporters find the tables in either kind of graph.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from mexport_pb import table as faces
@@ -19,7 +19,7 @@ from mexport_pb.runtime.save_utils import AssetsSaverListener, SaveHelper, basen
 from mexport_pb.table import HashTableConfigInstance
 from mexport_pb.table.collections import HASH_TABLES_COLLECTION
 from mexport_pb.table.emitter import Emitter
-from mexport_pb.table.shards import has_shards
+from mexport_pb.table.shards import group_shards
 
 __all__ = [
     "HashTable",
@@ -225,14 +225,14 @@ class _Restorer:
     def run(self, session: Any, folder: str) -> None:
         if not self._ops:
             return
-        names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
-        feeds = {basename.name: folder + _prefix(folder, names, table) for basename, table in self._tables}
+        present = group_shards(tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else [])
+        feeds = {basename.name: folder + _prefix(folder, present, table) for basename, table in self._tables}
         session.run(self._ops, feeds, options=run_options(_TIMEOUT_MINUTES))
 
 
-def _prefix(folder: str, names: Sequence[str], table: HashTable) -> str:
+def _prefix(folder: str, present: Container[str], table: HashTable) -> str:
     for prefix in table.file_prefixes:
-        if has_shards(prefix, names):
+        if prefix in present:
             return prefix
     raise MismatchError(
         f"Unable to find table checkpoint in {folder}: want files of {' or '.join(map(repr, table.file_prefixes))}"

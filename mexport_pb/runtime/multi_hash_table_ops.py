@@ -9,6 +9,7 @@ from typing import Any, Self
 from mexport_pb import table as faces
 from mexport_pb._proto.ckpt_info_pb2 import CkptInfo
 from mexport_pb.errors import MismatchError
+from mexport_pb.graph.export_mode import is_exporting
 from mexport_pb.messages.text import to_text
 from mexport_pb.runtime._tensorflow import tensorflow
 from mexport_pb.runtime.basic_restore_hook import CheckpointRestorerListener
@@ -17,7 +18,7 @@ from mexport_pb.runtime.save_utils import AssetsSaverListener, SaveHelper, basen
 from mexport_pb.table import HashTableConfigInstance, RaggedIds
 from mexport_pb.table.collections import MULTI_HASH_TABLES_COLLECTION
 from mexport_pb.table.emitter import Emitter
-from mexport_pb.table.shards import has_shards
+from mexport_pb.table.shards import group_shards
 
 __all__ = [
     "MultiHashTable",
@@ -60,6 +61,8 @@ class MultiHashTable(faces.MultiHashTable):
         return current_graph()
 
     def _register(self, is_initialized: Any) -> None:
+        if is_exporting():
+            return  # the main op makes them, and the collection is nothing that a message can hold
         from tensorflow.python.ops.resources import register_resource
 
         register_resource(self.handle, self.initializer, is_initialized, is_shared=True)
@@ -153,9 +156,9 @@ class _Restorer:
     def run(self, session: Any, folder: str) -> None:
         if not self._tables:
             return
-        names = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+        present = group_shards(tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else [])
         for _, table in self._tables:
-            if not has_shards(table.shared_name, names):
+            if table.shared_name not in present:
                 raise MismatchError(f"Unable to find table checkpoint in {folder}: want files of {table.shared_name!r}")
         session.run([table.initializer for _, table in self._tables])
         feeds = {basename.name: folder + table.shared_name for basename, table in self._tables}

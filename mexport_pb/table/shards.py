@@ -12,7 +12,7 @@ from typing import Self, TypeAlias
 
 from mexport_pb.errors import InvalidArgumentError, TableError
 
-__all__ = ["PathLike", "auto_shard_count", "complete_shards", "find_shards", "group_shards", "has_shards", "shard_path"]
+__all__ = ["PathLike", "auto_shard_count", "complete_shards", "find_shards", "group_shards", "shard_path"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -86,16 +86,6 @@ def group_shards(names: Iterable[str]) -> dict[str, list[tuple[str, int, int]]]:
 def complete_shards(basename: str, groups: Mapping[str, list[tuple[str, int, int]]]) -> list[str]:
     """Return a dump's files of :func:`group_shards` in the order of their numbers; errors of :func:`find_shards`."""
     return _complete(basename, groups.get(basename, []))
-
-
-def has_shards(basename: str, names: Iterable[str]) -> bool:
-    """Tell whether any of the names is that of a dump's file; the set may be incomplete.
-
-    Args:
-        basename: Without a folder.
-        names: Of all files of the folder.
-    """
-    return basename in group_shards(names)
 
 
 def _complete(base: str, shards: list[tuple[str, int, int]]) -> list[str]:
