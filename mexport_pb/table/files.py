@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mexport_pb import _core
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.table.dump import TableDump, from_columns, to_columns
@@ -99,8 +101,8 @@ def write_table(
         InvalidArgumentError: for arrays that do not belong together, an id that comes twice, a wrong argument.
         OSError: A file cannot be written.
     """
-    shards = check_shard_count(num_shards, len(dump))
     columns = to_columns(dump)
+    shards = check_shard_count(num_shards, len(dump))
     workers = thread_count(threads)
     written = plan(columns, dump, expire, max_update_time, workers)
     with ShardStaging([os.fspath(basename)], shards) as staging:
@@ -118,7 +120,9 @@ def plan(
     from mexport_pb.table.expiry import expire_days
 
     if max_update_time is None:
-        max_update_time = int(dump.timestamps.max()) if len(dump) else 0
+        max_update_time = int(np.max(dump.timestamps)) if len(dump) else 0
+    if not -(1 << 63) <= max_update_time < 1 << 63:
+        raise InvalidArgumentError(f"max_update_time: got {max_update_time}, want seconds in 64 bits")
     return columns.plan(expire_days(expire), max_update_time, threads)
 
 

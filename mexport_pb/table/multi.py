@@ -119,8 +119,8 @@ def write_multi_table(
     for name in names:
         if not _is_text(name):
             raise InvalidArgumentError(f"table name: got {name!r}, want text that UTF-8 can hold")
-    shards = check_shard_count(num_shards, sum(len(dump) for dump in tables.values()))
     columns = [to_columns(tables[name]) for name in names]
+    shards = check_shard_count(num_shards, sum(len(dump) for dump in tables.values()))
     workers = thread_count(threads)
     written = {
         name: plan(column, tables[name], expire, max_update_time, workers)

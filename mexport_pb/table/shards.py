@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -67,7 +69,8 @@ def find_shards(basename: PathLike) -> list[str]:
     """Return the files of a dump in the order of their numbers.
 
     Raises:
-        TableError: when there are none, some are missing, or they do not belong to one set.
+        TableError: when there are none, some are missing, they do not belong to one set, or one is no regular file: a
+            device would pass for an empty shard, and a pipe for one that is not written yet.
     """
     base = os.fspath(basename)
     shards = list_shards(base)
@@ -83,6 +86,9 @@ def find_shards(basename: PathLike) -> list[str]:
     for shard in range(num_shards):
         if shard not in present:
             raise TableError(f"shard {shard} doesn't show up: got {len(present)} of {num_shards} files", path=base)
+    for path, _, _ in shards:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise TableError("not a regular file", path=path)
     return [path for path, _, _ in shards]
 
 
@@ -116,9 +122,13 @@ class ShardStaging:
 
     def commit(self) -> None:
         """Replace the old files. REQUIRES: all files are written and synced."""
-        for base in self._basenames:
-            for path, _, _ in list_shards(base):
-                os.unlink(path)
+        old = [path for base in self._basenames for path, _, _ in list_shards(base)]
+        for path in old:
+            # Found before the first file is gone.
+            if os.path.isdir(path) and not os.path.islink(path):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        for path in old:
+            os.unlink(path)
         self._sync_folders()
         for source, target in self._moves:
             os.rename(source, target)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -212,8 +212,10 @@ def _work(target: str) -> Iterator[str]:
     """A folder beside the target for what is on its way, so that files can be renamed out of it."""
     folder = os.path.dirname(target) or "."
     os.makedirs(folder, exist_ok=True)
-    work = tempfile.mkdtemp(dir=folder, prefix=f"{os.path.basename(target)}-tmp-")
+    # Not mkdtemp, which may be interrupted with the folder made and its name not yet told.
+    work = os.path.join(folder, f"{os.path.basename(target)}-tmp-{secrets.token_hex(8)}")
     try:
+        os.mkdir(work, 0o700)
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -169,6 +169,23 @@ def test_tables_go_through_files(tmp_path):
     assert restored.lookup_entry(ids_of(-1, 1)) == table.lookup_entry(ids_of(-1, 1))
 
 
+def test_tables_without_entries_go_through_files(tmp_path):
+    for table in (training(segment(2)), training(segment(2, optimizer=ADAGRAD))):
+        mx.write_table(tmp_path / "table", table.save())
+        dump = mx.read_table(tmp_path / "table")
+        table.assign(ids_of(1), floats([1, 2]))
+        table.restore(dump, clear=False)
+        assert table.ids().tolist() == [1]
+        table.restore(dump)
+        assert len(table) == 0
+    tables = mx.MultiTable({name: table_config(segment(2, optimizer=ADAGRAD)) for name in "ab"})
+    tables["b"].assign(ids_of(1), floats([1, 2]))
+    mx.write_multi_table(tmp_path / "tables", tables.save())
+    tables["b"].clear()
+    tables.restore(mx.read_multi_table(tmp_path / "tables"))
+    assert [table.ids().tolist() for table in tables.values()] == [[], [1]]
+
+
 def test_restoring_replaces_or_merges():
     table = training(segment(1))
     table.assign(ids_of(1, 2), floats([1], [2]))

@@ -51,6 +51,21 @@ def test_merge_is_what_a_write_of_all_gives(shards, unsorted, small_pieces, tmp_
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(files_of(tmp_path / "a"))
 
 
+def test_interrupt_as_soon_as_the_work_folder_is_there(tmp_path, monkeypatch):
+    mx.write_table(tmp_path / "t", make_table(random_ids(10)), 1)
+    before = files_of(tmp_path)
+    mkdir = os.mkdir
+
+    def interrupted(*arguments, **options):
+        mkdir(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mx.merge_tables([tmp_path / "t"], tmp_path / "out")
+    assert os.listdir(tmp_path) == list(before)
+
+
 @NO_TSAN
 def test_merge_of_all_kinds_of_files(tmp_path):
     dump = make_table(random_ids(300))
