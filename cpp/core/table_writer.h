@@ -38,7 +38,7 @@ struct TableToWrite {
   EntryEncoder encoder;
   EntrySource source;
   std::span<const std::uint64_t> rows;
-  std::optional<std::size_t> entry_size;  // where all entries have one
+  std::optional<std::size_t> entry_size = {};  // where all entries have one
 };
 
 // rows[begin, end) of a table.
