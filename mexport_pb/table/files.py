@@ -11,7 +11,7 @@ import numpy as np
 from mexport_pb import _core
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.table.dump import TableDump, from_columns, to_columns
-from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, find_shards
+from mexport_pb.table.shards import PathLike, ShardSet, ShardStaging, check_shard_count, find_shards
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -31,13 +31,16 @@ def read_table(basename: PathLike, *, compression: str | None = None, threads: i
         The entries in the order of the files.
 
     Raises:
-        TableError: The set of files is incomplete or mixed, or a record is no entry or one of another layout than the
-            first. It has the path and the record's offset.
+        TableError: The set of files is incomplete, mixed, or replaced while it is read, or a record is no entry or one
+            of another layout than the first. It has the path and the record's offset.
         RecordError: A file's framing is damaged; see :class:`mexport_pb.RecordReader`.
         OSError: A file cannot be read.
     """
-    paths = [os.fsencode(path) for path in find_shards(basename)]
-    return from_columns(_core.read_table_files(paths, compression, thread_count(threads)))
+    paths = find_shards(basename)
+    shards = ShardSet(paths)
+    columns = _core.read_table_files([os.fsencode(path) for path in paths], compression, thread_count(threads))
+    shards.check()
+    return from_columns(columns)
 
 
 def iter_table(
@@ -57,14 +60,16 @@ def iter_table(
     """
     if rows_per_chunk < 1:
         raise InvalidArgumentError(f"rows_per_chunk: got {rows_per_chunk}, want at least 1")
-    paths = [os.fsencode(path) for path in find_shards(basename)]
-    reader = _core.TableIterator(paths, compression)
-    return _chunks(reader, rows_per_chunk)
+    paths = find_shards(basename)
+    shards = ShardSet(paths)
+    reader = _core.TableIterator([os.fsencode(path) for path in paths], compression)
+    return _chunks(reader, rows_per_chunk, shards)
 
 
-def _chunks(reader: _core.TableIterator, rows: int) -> Iterator[TableDump]:
+def _chunks(reader: _core.TableIterator, rows: int, shards: ShardSet) -> Iterator[TableDump]:
     while chunk := from_columns(reader.next(rows)):
         yield chunk
+    shards.check()
 
 
 def write_table(

@@ -92,6 +92,34 @@ def find_shards(basename: PathLike) -> list[str]:
     return [path for path, _, _ in shards]
 
 
+class ShardSet:
+    """Notices that files were replaced while they were read one after another: nobody wants half of two dumps."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        """Remember what the files are. REQUIRES: none of them is open yet."""
+        self._files = {path: _identity(path) for path in paths}
+
+    def check(self) -> None:
+        """Compare. REQUIRES: all of them have been opened.
+
+        Raises:
+            TableError: one is not the file that it was.
+        """
+        if len(self._files) > 1:
+            for path, identity in self._files.items():
+                if _identity(path) != identity:
+                    raise TableError("the dump was replaced while it was read", path=path)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    # Not the inode, which some network file systems make up anew.
+    return status.st_size, status.st_mtime_ns
+
+
 def _checked(basename: str) -> str:
     if "\0" in basename:
         raise InvalidArgumentError(f"basename: got {basename!r}, want no null byte in it")

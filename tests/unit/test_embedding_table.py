@@ -96,8 +96,11 @@ def test_skipping_zeros_erases_them():
     assert len(table) == 1
     table.assign_add(ids_of(5), floats([0, 0]))
     assert table.contains(ids_of(5)).all()
-    dump = mx.TableDump(ids_of(6, 7), floats([0, 0], [1, 0]), ids_of(99, 5))
+    dump = mx.TableDump(ids_of(6, 7, 8), floats([0, 0], [1, 0], [0, 1]), ids_of(99, 5, 5))
     table.restore(dump)
+    assert table.ids().tolist() == [7, 8]
+    # 2^-126 is the smallest sum of squares that is not zero.
+    table.assign(ids_of(7, 8), floats([2**-63, 0], [0, np.nextafter(np.float32(2**-63), np.float32(0))]))
     assert table.ids().tolist() == [7]
     assert table.max_update_time == 99
 

@@ -18,7 +18,7 @@ from mexport_pb import _core
 from mexport_pb._proto.hash_table_pb2 import EntryDump, SlotExpireTimeConfig
 from mexport_pb.record import RecordWriter, write_records
 from mexport_pb.table.dump import to_columns
-from mexport_pb.table.shards import auto_shard_count
+from mexport_pb.table.shards import ShardSet, auto_shard_count
 
 DAY = 86400
 
@@ -325,6 +325,33 @@ def test_full_disk_leaves_the_old_dump(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         mx.write_table(tmp_path / "t", make([2]), 2)
     assert files_of(tmp_path) == before
+
+
+def replacing(tmp_path, write):
+    """Writes new files once the old ones are there to be read."""
+    inner = ShardSet.__init__
+
+    def init(self, paths):
+        inner(self, paths)
+        write()
+        for path in tmp_path.iterdir():
+            os.utime(path, ns=(1, 1))
+
+    return init
+
+
+@pytest.mark.parametrize("multi", [False, True])
+@pytest.mark.parametrize("pieces", [False, True])
+def test_replaced_while_it_is_read(multi, pieces, tmp_path, monkeypatch):
+    write, read, iterate = (
+        (lambda base, dump, n: mx.write_multi_table(base, {"a": dump}, n), mx.read_multi_table, mx.iter_multi_table)
+        if multi
+        else (mx.write_table, mx.read_table, mx.iter_table)
+    )
+    write(tmp_path / "t", make([1, 2]), 2)
+    monkeypatch.setattr(ShardSet, "__init__", replacing(tmp_path, lambda: write(tmp_path / "t", make([3, 4]), 2)))
+    with pytest.raises(mx.TableError, match=r"t-00000-of-00002: the dump was replaced while it was read"):
+        list(iterate(tmp_path / "t")) if pieces else read(tmp_path / "t")
 
 
 def test_folder_in_the_way_leaves_the_old_dump(tmp_path):
