@@ -17,7 +17,7 @@ from mexport_pb.table.shards import PathLike, check_shard_count
 from mexport_pb.table.sorting import OnConflict, check_on_conflict, sort_entries
 from mexport_pb.table.source import Source, open_source, open_tables
 from mexport_pb.table.spool import Spool, stage_multi_table, stage_table
-from mexport_pb.table.staged_file import check_target, staged_file
+from mexport_pb.table.staged_file import blaming, check_target, staged_file
 
 __all__ = ["convert_table", "merge_tables", "partition_table", "split_table"]
 
@@ -216,7 +216,8 @@ def _work(target: str) -> Iterator[str]:
     work = os.path.join(folder, f"{os.path.basename(target)}-tmp-{secrets.token_hex(8)}")
     try:
         os.mkdir(work, 0o700)
-        yield work
+        with blaming(target):
+            yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
