@@ -69,7 +69,9 @@ void Shard(std::string_view bytes) {
   const MemoryFile again({});
   std::vector<std::uint64_t> order(rows);
   for (std::size_t i = 0; i < rows; ++i) order[i] = i;
-  WriteTableFiles({again.path()}, {EntryEncoder(batch.layout()), SourceOf(batch), order}, 1);
+  const EntryEncoder encoder(batch.layout());
+  const EntrySource source = SourceOf(batch);
+  WriteTableFiles({again.path()}, {encoder, source, order, encoder.CommonSize(source, rows)}, 1);
   EntryBatch back;
   MEXPORT_FUZZ_CHECK(ErrorOf([&] { back = ReadTableFiles({again.path()}, batch.layout(), 1); }).empty());
   MEXPORT_FUZZ_CHECK(ColumnsOf(back) == ColumnsOf(batch));

@@ -41,7 +41,9 @@ EntryBatch Table(std::size_t n, bool one_size, const EntryLayout& layout) {
 
 void Write(const std::vector<std::string>& paths, const EntryBatch& batch, std::size_t threads = 2) {
   const std::vector<std::uint64_t> rows = Range(batch.rows());
-  WriteTableFiles(paths, {EntryEncoder(batch.layout()), SourceOf(batch), rows}, threads);
+  const EntryEncoder encoder(batch.layout());
+  const EntrySource source = SourceOf(batch);
+  WriteTableFiles(paths, {encoder, source, rows, encoder.CommonSize(source, batch.rows())}, threads);
 }
 
 // The error of a read, with the place that it names.
@@ -270,9 +272,9 @@ TEST(ShardOf, DividesContiguouslyTheFirstOnesLonger) {
 
 TEST(OrderRows, SortsByUnsignedIds) {
   const std::vector<std::int64_t> ids = {-1, 5, 0, INT64_MIN, INT64_MAX};
-  EXPECT_THAT(OrderRows(ids, nullptr, nullptr, 3), ElementsAre(2, 1, 4, 3, 0));
-  // Below and above the number of rows from which it sorts by digits.
-  for (const std::size_t n : {100u, 4095u, 4096u, 20'000u}) {
+  EXPECT_THAT(OrderRows(ids, nullptr, nullptr, 2), ElementsAre(2, 1, 4, 3, 0));
+  // Below and above the number of rows that two threads share.
+  for (const std::size_t n : {20u, 100u, 20'000u, 40'000u}) {
     for (const std::uint64_t mask : {UINT64_MAX, std::uint64_t{0xffff'ffff}, std::uint64_t{0xffff'f000'0000'0000}}) {
       std::vector<std::int64_t> many(n);
       const std::string noise = Noise(n * 8, n);
@@ -284,11 +286,10 @@ TEST(OrderRows, SortsByUnsignedIds) {
       std::vector<std::uint64_t> unsigned_ids(many.begin(), many.end());
       std::sort(unsigned_ids.begin(), unsigned_ids.end());
       if (std::adjacent_find(unsigned_ids.begin(), unsigned_ids.end()) != unsigned_ids.end()) {
-        EXPECT_THAT(Caught([&] { OrderRows(many, nullptr, nullptr, 1 + n % 3); }),
-                    Is(ErrorKind::kInvalidArgument, "twice"));
+        EXPECT_THAT(Caught([&] { OrderRows(many, nullptr, nullptr, 2); }), Is(ErrorKind::kInvalidArgument, "twice"));
         continue;
       }
-      const std::vector<std::uint64_t> rows = OrderRows(many, nullptr, nullptr, 1 + n % 3);
+      const std::vector<std::uint64_t> rows = OrderRows(many, nullptr, nullptr, 2);
       ASSERT_EQ(rows.size(), n);
       for (std::size_t i = 0; i < n; ++i) ASSERT_EQ(static_cast<std::uint64_t>(many[rows[i]]), unsigned_ids[i]);
     }
@@ -296,13 +297,13 @@ TEST(OrderRows, SortsByUnsignedIds) {
 }
 
 TEST(OrderRows, RefusesAnIdThatComesTwice) {
-  for (const std::size_t n : {2u, 5000u}) {
+  for (const std::size_t n : {2u, 5000u, 40'000u}) {
     std::vector<std::int64_t> ids(n);
     std::iota(ids.begin(), ids.end(), -3);
     std::reverse(ids.begin(), ids.end());
-    EXPECT_EQ(OrderRows(ids, nullptr, nullptr, 3).size(), n);
+    EXPECT_EQ(OrderRows(ids, nullptr, nullptr, 2).size(), n);
     ids.front() = ids.back();
-    EXPECT_THAT(Caught([&] { OrderRows(ids, nullptr, nullptr, 3); }),
+    EXPECT_THAT(Caught([&] { OrderRows(ids, nullptr, nullptr, 2); }),
                 Is(ErrorKind::kInvalidArgument, "ids: got -3 twice"));
   }
 }
@@ -319,14 +320,14 @@ TEST(OrderRows, LeavesOutWhatHasExpired) {
   const std::vector<std::int64_t> times = {
       1'000'000 - two_days, 1'000'001 - two_days, INT64_MAX, 1'000'000, INT64_MIN / 2, 1'000'000};
   // Bit 63 is no part of the slot: the last id is of slot 0. Even 0 days keep what is newer than the newest.
-  EXPECT_THAT(OrderRows(ids, times.data(), &expiry, 1), ElementsAre(1, 2, 5));
+  EXPECT_THAT(OrderRows(ids, times.data(), &expiry, 2), ElementsAre(1, 2, 5));
   expiry.max_update_time = 0;
   expiry.days[0x7fff] = UINT32_MAX;
   const std::vector<std::int64_t> one = {-1};
   const std::vector<std::int64_t> oldest = {INT64_MIN};
   const std::vector<std::int64_t> newest = {INT64_MAX};
-  EXPECT_TRUE(OrderRows(one, oldest.data(), &expiry, 1).empty());
-  EXPECT_THAT(OrderRows(one, newest.data(), &expiry, 1), ElementsAre(0));
+  EXPECT_TRUE(OrderRows(one, oldest.data(), &expiry, 2).empty());
+  EXPECT_THAT(OrderRows(one, newest.data(), &expiry, 2), ElementsAre(0));
 }
 
 }  // namespace

@@ -70,6 +70,12 @@ def from_columns(columns: Columns) -> TableDump:
     return TableDump(ids, values, timestamps, tuple(OptimizerState(kind, dict(fields)) for kind, fields in segments))
 
 
+def check_dump(dump: object) -> None:
+    """Raises: InvalidArgumentError: for what is no TableDump."""
+    if not isinstance(dump, TableDump):
+        raise InvalidArgumentError(f"dump: got {type(dump).__name__}, want a TableDump")
+
+
 def to_columns(dump: TableDump) -> _core.TableColumns:
     """Check a dump and lend its arrays to the compiled writer, without a copy where they are contiguous.
 
@@ -77,6 +83,7 @@ def to_columns(dump: TableDump) -> _core.TableColumns:
         InvalidArgumentError: for arrays that do not belong together, an unknown optimizer or one whose columns are not
             those of its dump.
     """
+    check_dump(dump)
     segments = []
     for state in dump.opt:
         fields = state_fields().get(state.kind)

@@ -12,7 +12,7 @@ from mexport_pb import _core
 from mexport_pb._proto import hash_table_pb2
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.messages.wire import serialize, to_message
-from mexport_pb.table.dump import OptimizerState, TableDump, state_fields
+from mexport_pb.table.dump import OptimizerState, TableDump, check_dump, state_fields
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -192,9 +192,14 @@ class EmbeddingTable:
         """
         if rows_per_chunk < 1:
             raise InvalidArgumentError(f"rows_per_chunk: got {rows_per_chunk}, want at least 1")
+        if not self.training:
+            raise InvalidArgumentError("saving: got a serving table, want a training table")
+        return self._pieces(rows_per_chunk)
+
+    def _pieces(self, rows: int) -> Iterator[TableDump]:
         ids = self.ids()
-        for begin in range(0, len(ids), rows_per_chunk):
-            yield self.save(ids[begin : begin + rows_per_chunk])
+        for begin in range(0, len(ids), rows):
+            yield self.save(ids[begin : begin + rows])
 
     def restore(self, dump: TableDump, *, clear: bool = True) -> None:
         """Take over the entries of a dump.
@@ -203,11 +208,12 @@ class EmbeddingTable:
         state and times.
 
         Args:
-            dump: Arrays as :func:`mexport_pb.read_table` returns them.
+            dump: Arrays as :func:`mexport_pb.read_table` returns them. Files without entries do not say what an entry
+                is: such a dump fits every table.
             clear: Drop all other entries, in the one moment in which the new ones are all there. Until then the table
                 is as it was, and it stays so if there is an error. When False, entries are added to those there.
         """
-        self._core.restore(dump.ids, dump.values, dump.timestamps, _states(self._core, dump), clear)
+        self._core.restore(*_columns(self._core, dump), clear)
 
     def empty_like(self) -> EmbeddingTable:
         """Make an empty table of the same configuration."""
@@ -246,6 +252,15 @@ def _dump(table: _core.EmbeddingTable, columns: _core._EntryColumns) -> TableDum
         if kind not in _NO_DUMP
     )
     return TableDump(ids, values, timestamps, opt)
+
+
+def _columns(
+    table: _core.EmbeddingTable, dump: TableDump
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], list[npt.NDArray[Any]]]:
+    check_dump(dump)
+    if not len(dump) and not dump.opt and np.shape(dump.values) == (0, 0):
+        return dump.ids, np.empty((0, table.dim), np.float32), dump.timestamps, []
+    return dump.ids, dump.values, dump.timestamps, _states(table, dump)
 
 
 def _states(table: _core.EmbeddingTable, dump: TableDump) -> list[npt.NDArray[Any]]:

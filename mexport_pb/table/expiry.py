@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from mexport_pb._proto.hash_table_pb2 import SlotExpireTimeConfig
 from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.messages.wire import to_message
 
 __all__ = ["NUM_SLOTS", "expire_days"]
 
@@ -22,9 +23,9 @@ def expire_days(config: Message) -> npt.NDArray[np.uint32]:
         config: A SlotExpireTimeConfig, ours or Monolith's.
 
     Raises:
-        InvalidArgumentError: for a slot that no id has.
+        InvalidArgumentError: for another message, and for a slot that no id has.
     """
-    message = SlotExpireTimeConfig.FromString(config.SerializeToString())
+    message = to_message(config, SlotExpireTimeConfig)
     days = np.full(NUM_SLOTS, message.default_expire_time, np.uint32)
     for slot in message.slot_expire_times:
         if slot.slot >= NUM_SLOTS:

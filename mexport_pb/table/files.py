@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mexport_pb import _core
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.table.dump import TableDump, from_columns, to_columns
-from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, find_shards
+from mexport_pb.table.shards import PathLike, ShardSet, ShardStaging, check_shard_count, find_shards
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -29,13 +31,16 @@ def read_table(basename: PathLike, *, compression: str | None = None, threads: i
         The entries in the order of the files.
 
     Raises:
-        TableError: The set of files is incomplete or mixed, or a record is no entry or one of another layout than the
-            first. It has the path and the record's offset.
+        TableError: The set of files is incomplete, mixed, or replaced while it is read, or a record is no entry or one
+            of another layout than the first. It has the path and the record's offset.
         RecordError: A file's framing is damaged; see :class:`mexport_pb.RecordReader`.
         OSError: A file cannot be read.
     """
-    paths = [os.fsencode(path) for path in find_shards(basename)]
-    return from_columns(_core.read_table_files(paths, compression, thread_count(threads)))
+    paths = find_shards(basename)
+    shards = ShardSet(paths)
+    columns = _core.read_table_files([os.fsencode(path) for path in paths], compression, thread_count(threads))
+    shards.check()
+    return from_columns(columns)
 
 
 def iter_table(
@@ -55,14 +60,16 @@ def iter_table(
     """
     if rows_per_chunk < 1:
         raise InvalidArgumentError(f"rows_per_chunk: got {rows_per_chunk}, want at least 1")
-    paths = [os.fsencode(path) for path in find_shards(basename)]
-    reader = _core.TableIterator(paths, compression)
-    return _chunks(reader, rows_per_chunk)
+    paths = find_shards(basename)
+    shards = ShardSet(paths)
+    reader = _core.TableIterator([os.fsencode(path) for path in paths], compression)
+    return _chunks(reader, rows_per_chunk, shards)
 
 
-def _chunks(reader: _core.TableIterator, rows: int) -> Iterator[TableDump]:
+def _chunks(reader: _core.TableIterator, rows: int, shards: ShardSet) -> Iterator[TableDump]:
     while chunk := from_columns(reader.next(rows)):
         yield chunk
+    shards.check()
 
 
 def write_table(
@@ -99,8 +106,8 @@ def write_table(
         InvalidArgumentError: for arrays that do not belong together, an id that comes twice, a wrong argument.
         OSError: A file cannot be written.
     """
-    shards = check_shard_count(num_shards, len(dump))
     columns = to_columns(dump)
+    shards = check_shard_count(num_shards, len(dump))
     workers = thread_count(threads)
     written = plan(columns, dump, expire, max_update_time, workers)
     with ShardStaging([os.fspath(basename)], shards) as staging:
@@ -118,7 +125,9 @@ def plan(
     from mexport_pb.table.expiry import expire_days
 
     if max_update_time is None:
-        max_update_time = int(dump.timestamps.max()) if len(dump) else 0
+        max_update_time = int(np.max(dump.timestamps)) if len(dump) else 0
+    if not -(1 << 63) <= max_update_time < 1 << 63:
+        raise InvalidArgumentError(f"max_update_time: got {max_update_time}, want seconds in 64 bits")
     return columns.plan(expire_days(expire), max_update_time, threads)
 
 

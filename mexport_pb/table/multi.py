@@ -14,7 +14,7 @@ from mexport_pb.errors import InvalidArgumentError, TableError
 from mexport_pb.record import RecordReader, RecordWriter
 from mexport_pb.table.dump import TableDump, from_columns, to_columns
 from mexport_pb.table.files import plan, thread_count
-from mexport_pb.table.shards import PathLike, ShardStaging, check_shard_count, find_shards
+from mexport_pb.table.shards import PathLike, ShardSet, ShardStaging, check_shard_count, find_shards
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -42,13 +42,14 @@ def read_multi_table(basename: PathLike, *, threads: int | None = None) -> dict[
         table without entries has dimension 0: the dump does not say more.
 
     Raises:
-        TableError: A set of files is incomplete or mixed, the two sets differ, they do not agree on the number of
-            entries, or a record is not what it should be.
+        TableError: A set of files is incomplete, mixed, or replaced while it is read, the two sets differ, they do not
+            agree on the number of entries, or a record is not what it should be.
         RecordError: A file's framing or compression is damaged.
         OSError: A file cannot be read.
     """
-    names, files = plan_reading(basename)
+    names, files, shards = plan_reading(basename)
     columns = _core.read_multi_table_files(files, len(names), thread_count(threads))
+    shards.check()
     return {name: from_columns(of_table) for name, of_table in zip(names, columns, strict=True)}
 
 
@@ -69,23 +70,27 @@ def iter_multi_table(basename: PathLike, *, rows_per_chunk: int = 1 << 16) -> It
     """
     if rows_per_chunk < 1:
         raise InvalidArgumentError(f"rows_per_chunk: got {rows_per_chunk}, want at least 1")
-    names, files = plan_reading(basename)
-    return _chunks(names, _core.MultiTableIterator(files, len(names)), rows_per_chunk)
+    names, files, shards = plan_reading(basename)
+    return _chunks(names, _core.MultiTableIterator(files, len(names)), rows_per_chunk, shards)
 
 
-def _chunks(names: list[str], reader: _core.MultiTableIterator, rows: int) -> Iterator[tuple[str, TableDump]]:
+def _chunks(
+    names: list[str], reader: _core.MultiTableIterator, rows: int, shards: ShardSet
+) -> Iterator[tuple[str, TableDump]]:
     while True:
         table, columns = reader.next(rows)
         chunk = from_columns(columns)
         if len(chunk) == 0:
+            shards.check()
             return
         yield names[table], chunk
 
 
-def plan_reading(basename: PathLike) -> tuple[list[str], list[tuple[bytes, list[tuple[int, int]]]]]:
-    """Return the tables' names, and for each file its path and (table, entries) of its parts."""
+def plan_reading(basename: PathLike) -> tuple[list[str], list[tuple[bytes, list[tuple[int, int]]]], ShardSet]:
+    """Return the tables' names, for each file its path and (table, entries) of its parts, and all files as a set."""
     paths = find_shards(basename)
     metas = find_shards(meta_basename(basename))
+    shards = ShardSet([*paths, *metas])
     if len(metas) != len(paths):
         raise TableError(f"doesn't match nshards: got {len(metas)}, want {len(paths)}", path=metas[0])
     tables: dict[str, int] = {}
@@ -93,7 +98,7 @@ def plan_reading(basename: PathLike) -> tuple[list[str], list[tuple[bytes, list[
     for path, meta in zip(paths, metas, strict=True):
         parts = [(tables.setdefault(name, len(tables)), entries) for name, entries in multi_file_parts(meta)]
         files.append((os.fsencode(path), parts))
-    return list(tables), files
+    return list(tables), files, shards
 
 
 def write_multi_table(
@@ -126,8 +131,8 @@ def write_multi_table(
     for name in names:
         if not _is_text(name):
             raise InvalidArgumentError(f"table name: got {name!r}, want text that UTF-8 can hold")
-    shards = check_shard_count(num_shards, sum(len(dump) for dump in tables.values()))
     columns = [to_columns(tables[name]) for name in names]
+    shards = check_shard_count(num_shards, sum(len(dump) for dump in tables.values()))
     workers = thread_count(threads)
     written = {
         name: plan(column, tables[name], expire, max_update_time, workers)

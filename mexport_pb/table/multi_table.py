@@ -9,7 +9,7 @@ from mexport_pb._proto import hash_table_pb2
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.messages.wire import serialize
 from mexport_pb.table.dump import TableDump
-from mexport_pb.table.embedding_table import EmbeddingTable, TableConfig, _dump, _states, config_bytes
+from mexport_pb.table.embedding_table import EmbeddingTable, TableConfig, _columns, _dump, config_bytes
 
 __all__ = ["MultiTable"]
 
@@ -67,9 +67,8 @@ class MultiTable(Mapping[str, EmbeddingTable]):
         for index, (name, table) in enumerate(self._tables.items()):
             if name not in dumps:
                 continue
-            dump = dumps[name]
             try:
-                columns.append((index, dump.ids, dump.values, dump.timestamps, _states(table._core, dump)))
+                columns.append((index, *_columns(table._core, dumps[name])))
             except InvalidArgumentError as error:
                 raise InvalidArgumentError(f"table {name!r}: {error}") from None
         self._core.restore(columns)

@@ -148,6 +148,9 @@ class NpzSource:
 
     def _look(self, archive: zipfile.ZipFile) -> tuple[int, TableLayout]:
         names = [info.filename.removesuffix(_SUFFIX) for info in archive.infolist()]
+        for info in archive.infolist():
+            if not info.filename.endswith(_SUFFIX):
+                raise self._fail(f"member {info.filename!r}: is no array")
         for name in ("ids", "values", "timestamps"):
             if name not in names:
                 raise self._fail(f"array {name!r} is missing; there are: {', '.join(sorted(names)) or 'none'}")

@@ -52,7 +52,9 @@ def write_parquet(path: str, source: Source) -> int:
     schema = _schema(pa, layout)
     rows = 0
     # Floats of embeddings do not repeat, so dictionaries would only cost time.
-    with pa.parquet.ParquetWriter(path, schema, compression="snappy", use_dictionary=False) as writer:
+    with pa.parquet.ParquetWriter(
+        path, schema, compression="snappy", use_dictionary=False, write_page_checksum=True
+    ) as writer:
         for chunk in source.chunks(chunk_rows(layout)):
             same_layout(TableLayout.of(chunk), source.name, layout, "the first entry")
             arrays = [pa.array(chunk.ids)]
@@ -158,7 +160,9 @@ class ParquetSource:
             pass
         try:
             # Pages are read as they are needed, however large the row groups of the file are.
-            return self._pa.parquet.ParquetFile(self.name, pre_buffer=False, buffer_size=_READ_BYTES)
+            return self._pa.parquet.ParquetFile(
+                self.name, pre_buffer=False, buffer_size=_READ_BYTES, page_checksum_verification=True
+            )
         except (self._pa.ArrowException, OSError, ValueError) as error:
             raise self._fail(f"no Parquet file: {_one_line(error)}") from None
 

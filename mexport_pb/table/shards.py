@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -64,10 +66,15 @@ def find_shards(basename: PathLike) -> list[str]:
     """Return the files of a dump in the order of their numbers.
 
     Raises:
-        TableError: when there are none, some are missing, or they do not belong to one set.
+        TableError: when there are none, some are missing, they do not belong to one set, or one is no regular file: a
+            device would pass for an empty shard, and a pipe for one that is not written yet.
     """
     base = os.fspath(basename)
-    return _complete(base, list_shards(base))
+    paths = _complete(base, list_shards(base))
+    for path in paths:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise TableError("not a regular file", path=path)
+    return paths
 
 
 def group_shards(names: Iterable[str]) -> dict[str, list[tuple[str, int, int]]]:
@@ -104,6 +111,34 @@ def _complete(base: str, shards: list[tuple[str, int, int]]) -> list[str]:
     return [path for path, _, _ in shards]
 
 
+class ShardSet:
+    """Notices that files were replaced while they were read one after another: nobody wants half of two dumps."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        """Remember what the files are. REQUIRES: none of them is open yet."""
+        self._files = {path: _identity(path) for path in paths}
+
+    def check(self) -> None:
+        """Compare. REQUIRES: all of them have been opened.
+
+        Raises:
+            TableError: one is not the file that it was.
+        """
+        if len(self._files) > 1:
+            for path, identity in self._files.items():
+                if _identity(path) != identity:
+                    raise TableError("the dump was replaced while it was read", path=path)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    # Not the inode, which some network file systems make up anew.
+    return status.st_size, status.st_mtime_ns
+
+
 def _checked(basename: str) -> str:
     if "\0" in basename:
         raise InvalidArgumentError(f"basename: got {basename!r}, want no null byte in it")
@@ -134,9 +169,13 @@ class ShardStaging:
 
     def commit(self) -> None:
         """Replace the old files. REQUIRES: all files are written and synced."""
-        for base in self._basenames:
-            for path, _, _ in list_shards(base):
-                os.unlink(path)
+        old = [path for base in self._basenames for path, _, _ in list_shards(base)]
+        for path in old:
+            # Found before the first file is gone.
+            if os.path.isdir(path) and not os.path.islink(path):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        for path in old:
+            os.unlink(path)
         self._sync_folders()
         for source, target in self._moves:
             os.rename(source, target)

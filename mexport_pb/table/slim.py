@@ -21,7 +21,7 @@ from mexport_pb.table.dump import TableDump, from_columns, to_columns
 from mexport_pb.table.expiry import NUM_SLOTS, expire_days
 from mexport_pb.table.files import iter_table
 from mexport_pb.table.ledger import TableLedger, TableSetLedger
-from mexport_pb.table.multi import meta_basename, plan_reading
+from mexport_pb.table.multi import iter_multi_table, meta_basename, plan_reading
 from mexport_pb.table.shards import PathLike, check_shard_count, find_shards, list_shards, shard_path
 from mexport_pb.table.sorted_runs import SortedRuns, take_rows
 
@@ -113,23 +113,12 @@ def slim_multi_table(
     scratch: PathLike | None = None,
 ) -> TableSetLedger:
     """Write a smaller dump of several tables; see :func:`slim_table`. One ``expire`` holds for all tables."""
-    in_files, files = plan_reading(source)
-    names = sorted(in_files)
+    names = sorted(plan_reading(source)[0])
     numbers = {name: number for number, name in enumerate(names)}
-    number_of = [numbers[name] for name in in_files]
     job = _Job(source, target, options or ServingTables(), names, _SNAPPY)
     job.keep_zero_rows = set(keep_zero_rows)
-    reader = _core.MultiTableIterator(files, len(names))
-    return job.run(_multi_chunks(reader, number_of), expire, scratch)
-
-
-def _multi_chunks(reader: _core.MultiTableIterator, number_of: list[int]) -> Iterator[tuple[int, TableDump]]:
-    while True:
-        table, columns = reader.next(_ROWS)
-        chunk = from_columns(columns)
-        if not len(chunk):
-            return
-        yield number_of[table], chunk
+    chunks = ((numbers[name], chunk) for name, chunk in iter_multi_table(source, rows_per_chunk=_ROWS))
+    return job.run(chunks, expire, scratch)
 
 
 @dataclass

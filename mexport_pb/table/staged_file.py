@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.table.shards import PathLike, list_shards
 
-__all__ = ["check_target", "staged_file"]
+__all__ = ["blaming", "check_target", "staged_file"]
 
 
 def check_target(basename: PathLike, *, force: bool, several: bool = False) -> str:
@@ -32,6 +32,17 @@ def check_target(basename: PathLike, *, force: bool, several: bool = False) -> s
 
 
 @contextlib.contextmanager
+def blaming(path: str) -> Iterator[None]:
+    """Name a file in errors that name none, as of writes to a descriptor."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = path
+        raise
+
+
+@contextlib.contextmanager
 def staged_file(path: PathLike, *, force: bool) -> Iterator[str]:
     """Hand out a temporary name; at the end sync what was written there and rename it to ``path``.
 
@@ -48,7 +59,8 @@ def staged_file(path: PathLike, *, force: bool) -> Iterator[str]:
     os.makedirs(folder, exist_ok=True)
     temporary = f"{target}-tmp-{secrets.randbits(64)}"
     try:
-        yield temporary
+        with blaming(target):
+            yield temporary
         _sync(temporary, os.O_RDONLY)
         if force:
             os.replace(temporary, target)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -17,7 +17,7 @@ from mexport_pb.table.shards import PathLike, check_shard_count
 from mexport_pb.table.sorting import OnConflict, check_on_conflict, sort_entries
 from mexport_pb.table.source import Source, open_source, open_tables
 from mexport_pb.table.spool import Spool, stage_multi_table, stage_table
-from mexport_pb.table.staged_file import check_target, staged_file
+from mexport_pb.table.staged_file import blaming, check_target, staged_file
 
 __all__ = ["convert_table", "merge_tables", "partition_table", "split_table"]
 
@@ -212,9 +212,12 @@ def _work(target: str) -> Iterator[str]:
     """A folder beside the target for what is on its way, so that files can be renamed out of it."""
     folder = os.path.dirname(target) or "."
     os.makedirs(folder, exist_ok=True)
-    work = tempfile.mkdtemp(dir=folder, prefix=f"{os.path.basename(target)}-tmp-")
+    # Not mkdtemp, which may be interrupted with the folder made and its name not yet told.
+    work = os.path.join(folder, f"{os.path.basename(target)}-tmp-{secrets.token_hex(8)}")
     try:
-        yield work
+        os.mkdir(work, 0o700)
+        with blaming(target):
+            yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

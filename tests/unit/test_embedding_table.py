@@ -96,8 +96,11 @@ def test_skipping_zeros_erases_them():
     assert len(table) == 1
     table.assign_add(ids_of(5), floats([0, 0]))
     assert table.contains(ids_of(5)).all()
-    dump = mx.TableDump(ids_of(6, 7), floats([0, 0], [1, 0]), ids_of(99, 5))
+    dump = mx.TableDump(ids_of(6, 7, 8), floats([0, 0], [1, 0], [0, 1]), ids_of(99, 5, 5))
     table.restore(dump)
+    assert table.ids().tolist() == [7, 8]
+    # 2^-126 is the smallest sum of squares that is not zero.
+    table.assign(ids_of(7, 8), floats([2**-63, 0], [0, np.nextafter(np.float32(2**-63), np.float32(0))]))
     assert table.ids().tolist() == [7]
     assert table.max_update_time == 99
 
@@ -167,6 +170,23 @@ def test_tables_go_through_files(tmp_path):
     restored = table.empty_like()
     restored.restore(mx.read_table(tmp_path / "table"))
     assert restored.lookup_entry(ids_of(-1, 1)) == table.lookup_entry(ids_of(-1, 1))
+
+
+def test_tables_without_entries_go_through_files(tmp_path):
+    for table in (training(segment(2)), training(segment(2, optimizer=ADAGRAD))):
+        mx.write_table(tmp_path / "table", table.save())
+        dump = mx.read_table(tmp_path / "table")
+        table.assign(ids_of(1), floats([1, 2]))
+        table.restore(dump, clear=False)
+        assert table.ids().tolist() == [1]
+        table.restore(dump)
+        assert len(table) == 0
+    tables = mx.MultiTable({name: table_config(segment(2, optimizer=ADAGRAD)) for name in "ab"})
+    tables["b"].assign(ids_of(1), floats([1, 2]))
+    mx.write_multi_table(tmp_path / "tables", tables.save())
+    tables["b"].clear()
+    tables.restore(mx.read_multi_table(tmp_path / "tables"))
+    assert [table.ids().tolist() for table in tables.values()] == [[], [1]]
 
 
 def test_restoring_replaces_or_merges():

@@ -176,6 +176,16 @@ def test_one_bit_scales_gradients_and_learns_its_scale():
     np.testing.assert_allclose(table.lookup(ONE), 0.1 * np.tanh(2.4494897 * 2), rtol=1e-5)
 
 
+def test_one_bits_scale_has_a_maximum():
+    one_bit = mx.OneBitCompressor(amplitude=0.1).as_proto()
+    one_bit.one_bit.max_scale = 1.5
+    table = training(segment(1, compressor=one_bit))
+    table.assign(ONE, floats([0.5]))
+    for step, scale in ((0, 1), (200, np.sqrt(2)), (400, 1.5)):
+        table.optimize(ONE, floats([0]), [1], 0, step)
+        np.testing.assert_allclose(table.lookup(ONE), [[0.1 * np.tanh(scale * 0.5)]], rtol=1e-6)
+
+
 def test_initializers():
     def first(initializer, n=1):
         table = training(segment(n, initializer=initializer))

@@ -433,3 +433,23 @@ def test_message_of_a_wrong_layout_names_the_place(tmp_path):
     write_one_file(tmp_path / "t", [first, first[:9] + first[14:]])
     with pytest.raises(DataError, match=r"t-00000-of-00001: offset 37: values of the entry: got 1, want 2$"):
         read_table(tmp_path / "t")
+
+
+def test_another_member_of_the_oneof_clears_the_one_before(tmp_path):
+    def entry(*states):
+        dump = b"".join(pb.SingleOptimizerDump(**state).SerializeToString() for state in states)
+        raw = b"\x1a" + bytes([len(dump) + 2]) + b"\x0a" + bytes([len(dump)]) + dump
+        return pb.EntryDump(id=1, num=[1]).SerializeToString() + raw, pb.SingleOptimizerDump.FromString(dump)
+
+    plain, _ = entry({"adagrad": {"norm": [2]}})
+    back, merged = entry({"adagrad": {"norm": [2]}}, {"sgd": {}}, {"adagrad": {"norm": [3]}})
+    assert list(merged.adagrad.norm) == [3]
+    for records in ([back], [plain, back]):
+        write_one_file(tmp_path / "t", records)
+        assert read_table(tmp_path / "t").opt[0].columns["norm"][-1].tolist() == [3]
+    steps, _ = entry({"batch_softmax": {"global_step": 5}})
+    lost, merged = entry({"batch_softmax": {"global_step": 5}}, {"sgd": {}}, {"batch_softmax": {}})
+    assert not merged.batch_softmax.HasField("global_step")
+    write_one_file(tmp_path / "t", [steps, lost])
+    with pytest.raises(TableError, match=r"global_step of segment 0: got 0, want 1$"):
+        read_table(tmp_path / "t")

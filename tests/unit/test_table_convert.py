@@ -303,6 +303,14 @@ def test_npz_that_lies(member, content, message, tmp_path):
         mx.convert_table(tmp_path / "t.npz", tmp_path / "u")
 
 
+def test_npz_with_a_member_that_is_no_array(tmp_path):
+    np.savez(tmp_path / "t.npz", **GOOD)
+    with zipfile.ZipFile(tmp_path / "t.npz", "a") as archive:
+        archive.writestr("readme", "a table")
+    with pytest.raises(mx.TableError, match=r"t.npz: member 'readme': is no array"):
+        mx.convert_table(tmp_path / "t.npz", tmp_path / "u")
+
+
 def test_npz_with_damaged_bytes(tmp_path):
     """Whatever byte is hit: an error of ours, or one that does not matter."""
     np.savez(tmp_path / "t.npz", **GOOD)
@@ -383,6 +391,15 @@ def test_parquet_with_other_metadata(said, tmp_path):
     table = pa.table(columns).replace_schema_metadata({b"mexport_pb.table": said})
     pq.write_table(table, tmp_path / "t.parquet")
     with pytest.raises(mx.TableError, match=r"metadata"):
+        mx.convert_table(tmp_path / "t.parquet", tmp_path / "u")
+
+
+def test_parquet_with_another_float(tmp_path):
+    dump = make_table([1, 2, 3])
+    mx.write_table(tmp_path / "t", dump, 1)
+    mx.convert_table(tmp_path / "t", tmp_path / "t.parquet")
+    damage(tmp_path / "t.parquet", (tmp_path / "t.parquet").read_bytes().index(dump.values[1].tobytes()))
+    with pytest.raises(mx.TableError, match=r"t.parquet: damaged Parquet"):
         mx.convert_table(tmp_path / "t.parquet", tmp_path / "u")
 
 

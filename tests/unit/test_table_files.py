@@ -15,10 +15,10 @@ import pytest
 
 import mexport_pb as mx
 from mexport_pb import _core
-from mexport_pb._proto.hash_table_pb2 import SlotExpireTimeConfig
+from mexport_pb._proto.hash_table_pb2 import EntryDump, SlotExpireTimeConfig
 from mexport_pb.record import RecordWriter, write_records
 from mexport_pb.table.dump import to_columns
-from mexport_pb.table.shards import auto_shard_count
+from mexport_pb.table.shards import ShardSet, auto_shard_count
 
 DAY = 86400
 
@@ -182,6 +182,14 @@ def test_refuses_sets_that_are_not_one(names, message, tmp_path):
             read(tmp_path / "t")
 
 
+@pytest.mark.parametrize("make_file", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_refuses_what_is_no_regular_file(make_file, tmp_path):
+    make_file(tmp_path / "t-00000-of-00001")
+    for use in (mx.read_table, mx.iter_table):
+        with pytest.raises(mx.TableError, match="t-00000-of-00001: not a regular file"):
+            use(tmp_path / "t")
+
+
 def test_missing_folder(tmp_path):
     with pytest.raises(mx.TableError, match="There is no valid sharded files"):
         mx.read_table(tmp_path / "none" / "t")
@@ -317,6 +325,42 @@ def test_full_disk_leaves_the_old_dump(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         mx.write_table(tmp_path / "t", make([2]), 2)
     assert files_of(tmp_path) == before
+
+
+def replacing(tmp_path, write):
+    """Writes new files once the old ones are there to be read."""
+    inner = ShardSet.__init__
+
+    def init(self, paths):
+        inner(self, paths)
+        write()
+        for path in tmp_path.iterdir():
+            os.utime(path, ns=(1, 1))
+
+    return init
+
+
+@pytest.mark.parametrize("multi", [False, True])
+@pytest.mark.parametrize("pieces", [False, True])
+def test_replaced_while_it_is_read(multi, pieces, tmp_path, monkeypatch):
+    write, read, iterate = (
+        (lambda base, dump, n: mx.write_multi_table(base, {"a": dump}, n), mx.read_multi_table, mx.iter_multi_table)
+        if multi
+        else (mx.write_table, mx.read_table, mx.iter_table)
+    )
+    write(tmp_path / "t", make([1, 2]), 2)
+    monkeypatch.setattr(ShardSet, "__init__", replacing(tmp_path, lambda: write(tmp_path / "t", make([3, 4]), 2)))
+    with pytest.raises(mx.TableError, match=r"t-00000-of-00002: the dump was replaced while it was read"):
+        list(iterate(tmp_path / "t")) if pieces else read(tmp_path / "t")
+
+
+def test_folder_in_the_way_leaves_the_old_dump(tmp_path):
+    mx.write_table(tmp_path / "t", make([1, 2]), 2)
+    os.unlink(tmp_path / "t-00001-of-00002")
+    os.mkdir(tmp_path / "t-00001-of-00002")
+    with pytest.raises(IsADirectoryError, match="t-00001-of-00002"):
+        mx.write_table(tmp_path / "t", make([3]), 1)
+    assert sorted(os.listdir(tmp_path)) == ["t-00000-of-00002", "t-00001-of-00002"]
 
 
 def test_failed_rename_leaves_no_mixture(tmp_path, monkeypatch):
@@ -554,6 +598,13 @@ def test_refuses_other_arguments(tmp_path):
         mx.iter_table(tmp_path / "t", rows_per_chunk=0)
     with pytest.raises(mx.InvalidArgumentError, match="compression"):
         mx.read_table(tmp_path / "t", compression="lzma")
+    with pytest.raises(mx.InvalidArgumentError, match="dump: got dict, want a TableDump"):
+        mx.write_table(tmp_path / "t", {"ids": [1]})
+    with pytest.raises(mx.InvalidArgumentError, match=r"wrong kind of message: got .*EntryDump, want"):
+        mx.write_table(tmp_path / "t", make([1]), expire=EntryDump())
+    with pytest.raises(mx.InvalidArgumentError, match=f"max_update_time: got {2**63}, want"):
+        mx.write_table(tmp_path / "t", make([1]), expire=SlotExpireTimeConfig(), max_update_time=2**63)
+    assert len(mx.read_table(tmp_path / "t")) == 1
 
 
 def test_refuses_a_null_byte(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -49,6 +50,36 @@ def test_merge_is_what_a_write_of_all_gives(shards, unsorted, small_pieces, tmp_
     mx.write_table(tmp_path / "b" / "t", dump, shards)
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(files_of(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("target", ["out", "out.npz"])
+def test_full_disk_is_named(target, tmp_path, monkeypatch):
+    mx.write_table(tmp_path / "t", make_table(random_ids(10)), 1)
+    before = files_of(tmp_path)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "sendfile", fail)
+    monkeypatch.setattr(shutil, "copyfileobj", fail)
+    with pytest.raises(OSError, match=rf"No space left on device: '.*/{target}'"):
+        mx.convert_table(tmp_path / "t", tmp_path / target)
+    assert files_of(tmp_path) == before
+
+
+def test_interrupt_as_soon_as_the_work_folder_is_there(tmp_path, monkeypatch):
+    mx.write_table(tmp_path / "t", make_table(random_ids(10)), 1)
+    before = files_of(tmp_path)
+    mkdir = os.mkdir
+
+    def interrupted(*arguments, **options):
+        mkdir(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mx.merge_tables([tmp_path / "t"], tmp_path / "out")
+    assert os.listdir(tmp_path) == list(before)
 
 
 @NO_TSAN
