@@ -218,6 +218,15 @@ class TestCheckpointsThatGo:
         assert assets(tmp_path) == ["model.ckpt-3.assets", "model.ckpt-7.assets"]
         assert sorted(path.name for path in tmp_path.glob("*.index")) == ["model.ckpt-3.index"]
 
+    def test_the_listeners_path_may_be_relative(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with tf.Graph().as_default():
+            train_op = stepping(make_table(1).assign(ids(1), [[1.0]]).as_op())
+            savers = [HashTableCheckpointSaverListener("model.ckpt")]
+            with sessions(tmp_path, savers=savers, max_to_keep=1) as session:
+                session.run(train_op)
+        assert assets(tmp_path) == ["model.ckpt-1.assets"]
+
     def test_those_that_stay_keep_theirs(self, tmp_path):
         train_session(tmp_path, lambda: make_table(1).assign(ids(1), [[1.0]]).as_op(), steps=3, max_to_keep=2)
         assert assets(tmp_path) == ["model.ckpt-2.assets", "model.ckpt-3.assets"]

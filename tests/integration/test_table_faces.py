@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -306,6 +309,12 @@ class TestWrongUse:
             make_table(1)
         with pytest.raises(InvalidArgumentError, match="no default graph"):
             MultiHashTable.from_configs({"a": generate_test_hash_table_config(1)})
+
+    @pytest.mark.parametrize("module", ["hash_table_ops", "multi_hash_table_ops", "hash_filter_ops", "save_utils"])
+    def test_without_tensorflow(self, module):
+        code = f"import sys; sys.modules['tensorflow'] = None; import mexport_pb.runtime.{module}"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "mexport_pb.errors.MexportError: mexport_pb.runtime: tensorflow is not" in done.stderr
 
     def test_values_of_another_type(self):
         with in_session():
