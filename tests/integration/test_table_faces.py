@@ -336,6 +336,14 @@ class TestWrongUse:
             with in_session(), pytest.raises(InvalidArgumentError, match="Size of learning_rate_fns and size of seg"):
                 hash_table_ops.hash_table_from_config(mx.HashTableConfigInstance(config.table_config, rates))
 
+    def test_a_configuration_without_rates(self):
+        config = generate_test_hash_table_config(1).table_config
+        with in_session():
+            with pytest.raises(InvalidArgumentError, match="got EmbeddingHashTableConfig, want a HashTableConfigInst"):
+                hash_table_ops.hash_table_from_config(config)
+            with pytest.raises(InvalidArgumentError, match="table 'a': got int, want a HashTableConfigInstance"):
+                MultiHashTable.from_configs({"a": 1})
+
     def test_a_scope_that_is_not_in_the_graph(self):
         with in_session():
             proto = make_table(1).to_proto()
