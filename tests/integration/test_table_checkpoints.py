@@ -318,6 +318,39 @@ class TestOrderOfHooks:
                 assert told == ["begin", "begin", "before", "before", "after", "after"]
 
 
+class Aborting(v1.train.SessionRunHook):
+    """Loses the session in its third run."""
+
+    runs = 0
+
+    def before_run(self, run_context):
+        self.runs += 1
+        if self.runs == 3:
+            raise tf.errors.AbortedError(None, None, "gone")
+
+
+def test_a_session_that_is_lost_goes_on_from_the_last_checkpoint(tmp_path):
+    with tf.Graph().as_default():
+        table = make_table(1)
+        found, train_op = table.lookup(ids(1)), stepping(table.assign_add(ids(1), [[1.0]]).as_op())
+        base = basename(tmp_path)
+        hooks = [
+            CheckpointRestorerHook([HashTableCheckpointRestorerListener(base)]),
+            v1.train.CheckpointSaverHook(
+                str(tmp_path), save_steps=1, listeners=[HashTableCheckpointSaverListener(base)], saver=v1.train.Saver()
+            ),
+            Aborting(),
+        ]
+        creator = v1.train.ChiefSessionCreator(checkpoint_dir=str(tmp_path))
+        with v1.train.MonitoredSession(creator, hooks) as session:
+            seen = []
+            for _ in range(4):
+                session.run(train_op)
+                seen.append(session.run_step_fn(lambda step_context: step_context.session.run(found)).item())
+    # The third step was taken again in a new session, whose table held what the second one left.
+    assert seen == [1, 2, 3, 4]
+
+
 class TestSeveralTables:
     def of(self, *names):
         return MultiHashTable.from_configs({name: generate_test_hash_table_config(1) for name in names})
