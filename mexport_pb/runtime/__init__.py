@@ -1,6 +1,8 @@
 """The only room that needs TensorFlow: to trace a model that is written in it, and to execute a finished export.
 
-Importing this package loads nothing; TensorFlow is imported when something here is first used.
+Importing this package loads nothing; TensorFlow is imported when something here is first used. Modules for code that
+uses TensorFlow import it at once: ``hash_table_ops``, ``multi_hash_table_ops`` and ``hash_filter_ops`` (tables and
+filters in a ``tf.Graph``), ``basic_restore_hook`` and ``save_utils`` (their checkpoints), ``test_utils``.
 """
 
 from mexport_pb.runtime.execute import execute_restore

@@ -14,8 +14,8 @@ __all__ = ["CheckpointRestorerHook", "CheckpointRestorerListener", "check_restor
 tf = tensorflow()
 _Hook: Any = tf.compat.v1.train.SessionRunHook
 
-# Of each graph, the listeners that want to restore something before anything is saved. They know the graph, and must not
-# keep it alive from here.
+# Of each graph, the listeners that want to restore something before anything is saved. They know the graph, and must
+# not keep it alive from here.
 _pending: weakref.WeakKeyDictionary[Any, weakref.WeakSet[CheckpointRestorerListener]] = weakref.WeakKeyDictionary()
 
 

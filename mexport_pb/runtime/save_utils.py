@@ -70,15 +70,16 @@ class SaveHelper:
             raise InvalidArgumentError(f"{ckpt_prefix}: got {step!r}, want the number of a step at its end")
         return int(step) if dash else 0
 
-    def get_existing_ckpt_prefixes(self) -> list[str]:
-        """The checkpoints that the file ``checkpoint`` names, those of other basenames left out."""
-        state = tf.compat.v1.train.get_checkpoint_state(self.folder)
-        paths = () if state is None else state.all_model_checkpoint_paths
-        return [path for path in paths if path.rpartition("-")[0] == self._basename]
-
     def get_existing_checkpoint_steps(self) -> set[int]:
-        """The steps of :meth:`get_existing_ckpt_prefixes`; none if there is no such file."""
-        return {self.get_global_step_from_prefix(path) for path in self.get_existing_ckpt_prefixes()}
+        """The steps of the checkpoints that the file ``checkpoint`` names; none if there is no such file.
+
+        Those of other basenames do not count. Folders are not compared: one may be absolute and the other relative.
+        """
+        state = tf.compat.v1.train.get_checkpoint_state(self.folder)
+        names = [posixpath.basename(path) for path in (() if state is None else state.all_model_checkpoint_paths)]
+        own = f"{posixpath.basename(self._basename)}-"
+        steps = (name.removeprefix(own) for name in names if name.startswith(own))
+        return {int(step) for step in steps if step.isascii() and step.isdigit()}
 
 
 class AssetsSaverListener(_Listener):  # type: ignore[misc]
@@ -93,7 +94,7 @@ class AssetsSaverListener(_Listener):  # type: ignore[misc]
 
     def __init__(self, basename: str | os.PathLike[str]) -> None:
         self._helper = SaveHelper(basename)
-        self._before: set[str] = set()
+        self._before: set[int] = set()
 
     def before_save(self, sess: Any, global_step_id: int) -> None:
         """Saves.
@@ -102,16 +103,17 @@ class AssetsSaverListener(_Listener):  # type: ignore[misc]
             InvalidArgumentError: a restorer of the same graph has not had its turn.
         """
         check_restored(sess.graph)
-        self._before = set(self._helper.get_existing_ckpt_prefixes())
+        self._before = self._helper.get_existing_checkpoint_steps()
         folder = self._helper.get_ckpt_asset_dir(self._helper.get_ckpt_prefix(global_step_id))
         tf.io.gfile.makedirs(folder)
         self._save(sess, folder, int(global_step_id))
 
     def after_save(self, sess: Any, global_step_id: int) -> None:
         """Deletes what belongs to checkpoints that went."""
-        for path in self._before - set(self._helper.get_existing_ckpt_prefixes()):
-            folder = self._helper.get_ckpt_asset_dir(path)
-            if not tf.io.gfile.exists(f"{path}.index") and tf.io.gfile.isdir(folder):
+        for step in self._before - self._helper.get_existing_checkpoint_steps():
+            prefix = self._helper.get_ckpt_prefix(step)
+            folder = self._helper.get_ckpt_asset_dir(prefix)
+            if not tf.io.gfile.exists(f"{prefix}.index") and tf.io.gfile.isdir(folder):
                 tf.io.gfile.rmtree(folder)
 
     def _save(self, session: Any, folder: str, step: int) -> None:

@@ -45,8 +45,10 @@ class GraphTableConfig:
             what: The table, for errors.
 
         Raises:
-            InvalidArgumentError: it has no type, or not one learning rate for each segment.
+            InvalidArgumentError: it is none, has no type, or not one learning rate for each segment.
         """
+        if not isinstance(instance, HashTableConfigInstance):
+            raise InvalidArgumentError(f"{what}: got {type(instance).__name__}, want a HashTableConfigInstance")
         config = instance.as_proto()
         if config.WhichOneof("type") is None:
             raise InvalidArgumentError(f"{what}: its configuration has no type, want cuckoo")

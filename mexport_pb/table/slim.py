@@ -17,7 +17,7 @@ from mexport_pb import _core
 from mexport_pb._proto.hash_table_pb2 import MultiHashTableMetadata, SlotExpireTimeConfig
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.record import RecordWriter
-from mexport_pb.table.dump import TableDump, from_columns, to_columns
+from mexport_pb.table.dump import TableDump, to_columns
 from mexport_pb.table.expiry import NUM_SLOTS, expire_days
 from mexport_pb.table.files import iter_table
 from mexport_pb.table.ledger import TableLedger, TableSetLedger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -11,9 +12,7 @@ import pytest
 
 from demo.measure import measure
 from demo.params import HELD_OUT, Params, latest_checkpoint
-from demo.tables.compare import compare as compare_tables
-from demo.tables.export import WAYS as TABLE_WAYS, export as export_tables
-from demo.tables.train import train as train_tables
+from demo.tables.run import run as run_tables
 from tests.support import cpp_loader, openvino_loader, python_loader
 
 pytestmark = pytest.mark.tensorflow
@@ -56,27 +55,25 @@ def test_rival_exports_what_was_trained(trained, tmp_path):
             np.testing.assert_allclose(outputs[key], held_out[key], rtol=1e-5, atol=1e-5, err_msg=loader.__name__)
 
 
-def test_the_model_with_tables_gives_the_training_graphs_scores_full_and_slim(tmp_path):
-    model_dir = tmp_path / "train"
-    trained = train_tables(model_dir, steps=40)
-    assert trained["last_loss"] < trained["first_loss"] - 0.05
-    exports, ledgers = {}, []
-    for way in TABLE_WAYS:
-        path, ledgers = export_tables(way, model_dir, tmp_path / way, trained["time"])
-        exports[way] = str(path)
-    differences = compare_tables(model_dir, exports)
-    assert {way for of_reader in differences.values() for way in of_reader} == {"full", "slim"}
-    assert max(value for of_reader in differences.values() for value in of_reader.values()) <= 1e-5
-    assert np.ptp(np.load(model_dir / HELD_OUT)["score"]) > 0.1, "nothing was learnt, so the comparison shows nothing"
-
-    tables = {table.table: table for ledger in ledgers for table in ledger.tables}
-    user, item = tables["MonolithHashTable_user"], tables["MonolithHashTable_item"]
+def test_the_model_with_tables_gives_the_training_graphs_scores_full_and_slim(tmp_path, capfd):
+    assert run_tables(tmp_path) <= 1e-5
+    assert np.ptp(np.load(tmp_path / "train" / HELD_OUT)["score"]) > 0.1, "nothing was learnt, so nothing is shown"
+    text = capfd.readouterr().out
+    losses = re.search(r"loss ([0-9.]+) -> ([0-9.]+); (\d+) rows of user, (\d+) rows of item", text)
+    assert float(losses[2]) < float(losses[1]) - 0.05
+    lines = re.findall(r"^  (\S+(?: \w+)?) +((?:\d+ *){4})$", text, re.MULTILINE)
+    ledger = {name: [int(count) for count in counts.split()] for name, counts in lines}
+    assert all(read == sum(parts) for read, *parts in ledger.values())
+    read, _, zero, expired = ledger["MonolithHashTable_user"]
     # The checkpoint has the users of the last week of training, the export those of a week that ends two days later.
-    assert user.rows_read < trained["rows"][0]
-    assert user.rows_dropped["expired"] > 0
-    assert item.rows_dropped["zero"] > 0
-    assert item.rows_dropped.get("expired", 0) == 0
-    assert item.rows_read == trained["rows"][1]
+    assert 0 < read < int(losses[3])
+    assert expired > 0 == zero
+    read, _, zero, expired = ledger["MonolithHashTable_item"]
+    assert read == int(losses[4])
+    assert zero > 0 == expired
+    assert {"MonolithMultiHashTable_: ad", "MonolithMultiHashTable_: site"} < ledger.keys()
+    full, slim = (float(re.search(rf"^  {way} +([0-9.]+) MiB", text, re.MULTILINE)[1]) for way in ("full", "slim"))
+    assert slim < full / 2
 
 
 def test_columns_are_those_of_the_partitioner():

@@ -218,6 +218,15 @@ class TestCheckpointsThatGo:
         assert assets(tmp_path) == ["model.ckpt-3.assets", "model.ckpt-7.assets"]
         assert sorted(path.name for path in tmp_path.glob("*.index")) == ["model.ckpt-3.index"]
 
+    def test_the_listeners_path_may_be_relative(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with tf.Graph().as_default():
+            train_op = stepping(make_table(1).assign(ids(1), [[1.0]]).as_op())
+            savers = [HashTableCheckpointSaverListener("model.ckpt")]
+            with sessions(tmp_path, savers=savers, max_to_keep=1) as session:
+                session.run(train_op)
+        assert assets(tmp_path) == ["model.ckpt-1.assets"]
+
     def test_those_that_stay_keep_theirs(self, tmp_path):
         train_session(tmp_path, lambda: make_table(1).assign(ids(1), [[1.0]]).as_op(), steps=3, max_to_keep=2)
         assert assets(tmp_path) == ["model.ckpt-2.assets", "model.ckpt-3.assets"]
@@ -307,6 +316,39 @@ class TestOrderOfHooks:
             hook = CheckpointRestorerHook([Listener(), CheckpointRestorerListener(), Listener()])
             with v1.train.SingularMonitoredSession(hooks=[hook]):
                 assert told == ["begin", "begin", "before", "before", "after", "after"]
+
+
+class Aborting(v1.train.SessionRunHook):
+    """Loses the session in its third run."""
+
+    runs = 0
+
+    def before_run(self, run_context):
+        self.runs += 1
+        if self.runs == 3:
+            raise tf.errors.AbortedError(None, None, "gone")
+
+
+def test_a_session_that_is_lost_goes_on_from_the_last_checkpoint(tmp_path):
+    with tf.Graph().as_default():
+        table = make_table(1)
+        found, train_op = table.lookup(ids(1)), stepping(table.assign_add(ids(1), [[1.0]]).as_op())
+        base = basename(tmp_path)
+        hooks = [
+            CheckpointRestorerHook([HashTableCheckpointRestorerListener(base)]),
+            v1.train.CheckpointSaverHook(
+                str(tmp_path), save_steps=1, listeners=[HashTableCheckpointSaverListener(base)], saver=v1.train.Saver()
+            ),
+            Aborting(),
+        ]
+        creator = v1.train.ChiefSessionCreator(checkpoint_dir=str(tmp_path))
+        with v1.train.MonitoredSession(creator, hooks) as session:
+            seen = []
+            for _ in range(4):
+                session.run(train_op)
+                seen.append(session.run_step_fn(lambda step_context: step_context.session.run(found)).item())
+    # The third step was taken again in a new session, whose table held what the second one left.
+    assert seen == [1, 2, 3, 4]
 
 
 class TestSeveralTables:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -307,6 +310,12 @@ class TestWrongUse:
         with pytest.raises(InvalidArgumentError, match="no default graph"):
             MultiHashTable.from_configs({"a": generate_test_hash_table_config(1)})
 
+    @pytest.mark.parametrize("module", ["hash_table_ops", "multi_hash_table_ops", "hash_filter_ops", "save_utils"])
+    def test_without_tensorflow(self, module):
+        code = f"import sys; sys.modules['tensorflow'] = None; import mexport_pb.runtime.{module}"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "mexport_pb.errors.MexportError: mexport_pb.runtime: tensorflow is not" in done.stderr
+
     def test_values_of_another_type(self):
         with in_session():
             table = make_table(2)
@@ -326,6 +335,14 @@ class TestWrongUse:
         for rates in ([], [1.0, 2.0]):
             with in_session(), pytest.raises(InvalidArgumentError, match="Size of learning_rate_fns and size of seg"):
                 hash_table_ops.hash_table_from_config(mx.HashTableConfigInstance(config.table_config, rates))
+
+    def test_a_configuration_without_rates(self):
+        config = generate_test_hash_table_config(1).table_config
+        with in_session():
+            with pytest.raises(InvalidArgumentError, match="got EmbeddingHashTableConfig, want a HashTableConfigInst"):
+                hash_table_ops.hash_table_from_config(config)
+            with pytest.raises(InvalidArgumentError, match="table 'a': got int, want a HashTableConfigInstance"):
+                MultiHashTable.from_configs({"a": 1})
 
     def test_a_scope_that_is_not_in_the_graph(self):
         with in_session():
