@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from mexport_pb.runtime.ops_build import build_ops
-
 __all__ = ["add_parser"]
 
 
@@ -25,4 +23,6 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> Iterator[str]:
+    from mexport_pb.runtime.ops_build import build_ops
+
     yield str(build_ops(options.output, jobs=options.jobs))

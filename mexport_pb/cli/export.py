@@ -7,11 +7,12 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mexport_pb as mx
-from mexport_pb.export.table_output import TableMode
-from mexport_pb.export.version import timestamped_directory, versioned_directory
+
+if TYPE_CHECKING:
+    from mexport_pb.export.table_output import TableMode
 
 __all__ = ["add_parser"]
 
@@ -168,6 +169,7 @@ def _run(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _target(options: argparse.Namespace) -> tuple[Path, bool]:
+    from mexport_pb.export.version import timestamped_directory, versioned_directory
 
     if options.output is not None:
         if options.version is not None:
