@@ -48,8 +48,9 @@ demo: build ## train small models, export them in several ways, compare with the
 
 test: build test-only ## all tests, TensorFlow as the oracle included
 
+# A file's tests stay together: they share what is dear to make.
 test-only:
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile
 
 test-wheel: setup ## build the wheel and use it in a fresh environment without TensorFlow, on the newest protobuf
 	@$(PY) scripts/test_wheel.py

@@ -15,18 +15,19 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from mexport_pb._proto import graph_pb2
+from mexport_pb.messages.table_ops import table_op_defs
 
 TARGET = Path(__file__).resolve().parent.parent / "mexport_pb" / "messages" / "op_defs.pbtxt"
 
 
 def registered_ops() -> graph_pb2.OpList:
-    """Return the signatures of all ops that TensorFlow knows after its import, sorted by name."""
+    """Return the signatures of TensorFlow's own ops, sorted by name."""
     from tensorflow.python.client import pywrap_tf_session
 
     data = pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList())
-    op_list = graph_pb2.OpList.FromString(data)
-    op_list.op.sort(key=lambda op: op.name)
-    return op_list
+    # The table ops are there too once something in the process loaded their library.
+    ops = [op for op in graph_pb2.OpList.FromString(data).op if op.name not in table_op_defs()]
+    return graph_pb2.OpList(op=sorted(ops, key=lambda op: op.name))
 
 
 def render() -> str:

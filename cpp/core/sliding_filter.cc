@@ -132,7 +132,7 @@ std::uint32_t SlidingFilter::Add(std::uint64_t id, std::uint64_t occurrences) {
     before = *old & kMaxCount;
     break;
   }
-  *cell = static_cast<std::uint16_t>(SignOf(id) << kCountBits | std::min(before + add, kMaxCount));
+  *cell = static_cast<std::uint16_t>(std::uint32_t{SignOf(id)} << kCountBits | std::min(before + add, kMaxCount));
   Split& of_cell = splits_[split];
   of_cell.elements = std::min(of_cell.elements + 1, capacity_);
   if (splits_[head_].elements + 1 >= capacity_) {

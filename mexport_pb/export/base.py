@@ -308,7 +308,7 @@ class BaseExporter(abc.ABC):
         meta_graph = self._source.to_meta_graph(graph)
         for name, signature in signatures.items():
             meta_graph.signature_def[name].CopyFrom(signature)
-        names = _Names(self._source.names_in_use(graph))
+        names = _Names(self._source.names_in_use(graph), meta_graph)
         if assign_hashtable:
             # Pushers of table values call it by name, so it is there even in a model without tables.
             meta_graph = add_table_signatures(meta_graph, always=True, names_in_use=names.of(meta_graph))
@@ -331,16 +331,21 @@ class BaseExporter(abc.ABC):
 
 
 class _Names:
-    """The names that a graph's source knows of, and those that were added since."""
+    """The names that a graph's source knows of, and those that were added since.
 
-    def __init__(self, known: set[str] | None) -> None:
+    What a source knows may be less than the nodes say: TensorFlow enters the scopes of an imported graph anew.
+    """
+
+    def __init__(self, known: set[str] | None, meta_graph: MetaGraphDef) -> None:
         self._known = known
+        self._first = {node.name for node in meta_graph.graph_def.node}
 
     def of(self, meta_graph: MetaGraphDef) -> set[str] | None:
         """Names that new nodes may not take; None where the source knows no more than the nodes say."""
         if self._known is None:
             return None
-        return self._known | names_and_scopes(node.name for node in meta_graph.graph_def.node)
+        added = (node.name for node in meta_graph.graph_def.node if node.name not in self._first)
+        return self._known | names_and_scopes(added)
 
 
 def _cleaned(meta_graph: MetaGraphDef, clear_nodes: bool, strip: bool) -> MetaGraphDef:
