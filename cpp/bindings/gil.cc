@@ -14,11 +14,6 @@ namespace {
 // The innermost of this thread.
 thread_local GilRelease* current_release = nullptr;
 
-void CheckSignals() {
-  const GilAcquire gil;
-  if (RunPython(PyErr_CheckSignals) != 0) throw py::error_already_set();
-}
-
 }  // namespace
 
 bool Finalizing() {
@@ -56,6 +51,11 @@ GilAcquire::GilAcquire() : taken_(current_release) {
 
 GilAcquire::~GilAcquire() {
   if (taken_ != nullptr) taken_->Drop();
+}
+
+void CheckSignals() {
+  const GilAcquire gil;
+  if (RunPython(PyErr_CheckSignals) != 0) throw py::error_already_set();
 }
 
 void InstallInterruptHook() { SetInterruptHook(CheckSignals); }

@@ -7,6 +7,8 @@
 
 #include <pybind11/pybind11.h>
 
+#include "core/interrupt.h"
+
 namespace mexport {
 
 // Whether Py_Finalize() has begun.
@@ -51,6 +53,9 @@ class GilRelease {
   PyThreadState* state_ = nullptr;
 };
 
+// Lets Python's signal handlers run; throws error_already_set if one raised. REQUIRES: a GilRelease, or the GIL
+void CheckSignals();
+
 // Takes the GIL back within a GilRelease; does nothing in a thread that has the GIL.
 class GilAcquire {
  public:
@@ -62,6 +67,14 @@ class GilAcquire {
  private:
   GilRelease* taken_;
 };
+
+// Runs `work` without the GIL. Python's signal handlers run meanwhile, and one that raises ends the work.
+template <typename Work>
+auto RunInterruptibly(Work work) {
+  const GilRelease release;
+  Interruptible interruptible(CheckSignals);
+  return interruptible.Run(work);
+}
 
 // Lets Python's signal handlers run, and end by an exception, while a call waits for a pipe.
 void InstallInterruptHook();

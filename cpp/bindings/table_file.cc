@@ -100,14 +100,11 @@ py::tuple ToPython(EntryBatch batch) {
 
 py::tuple ReadFiles(const std::vector<std::string>& paths, py::handle compression_name, std::size_t threads) {
   const Compression compression = ToCompression(compression_name);
-  EntryBatch batch;
-  {
-    const GilRelease release;
-    batch = compression == Compression::kNone
-                ? ReadTableFiles(paths, std::nullopt, threads)
-                : ReadTableStreams(paths, std::nullopt, Opener(compression), StreamThreads(compression, threads));
-  }
-  return ToPython(std::move(batch));
+  return ToPython(RunInterruptibly([&] {
+    return compression == Compression::kNone
+               ? ReadTableFiles(paths, std::nullopt, threads)
+               : ReadTableStreams(paths, std::nullopt, Opener(compression), StreamThreads(compression, threads));
+  }));
 }
 
 using PythonParts = std::vector<std::pair<std::size_t, std::uint64_t>>;
@@ -129,11 +126,7 @@ std::vector<MultiTableFile> ToFiles(const PythonFiles& files, std::size_t tables
 
 py::list ReadMultiFiles(const PythonFiles& files, std::size_t tables, std::size_t threads) {
   const std::vector<MultiTableFile> converted = ToFiles(files, tables);
-  std::vector<EntryBatch> batches;
-  {
-    const GilRelease release;
-    batches = ReadSnappyTableFiles(converted, tables, threads);
-  }
+  std::vector<EntryBatch> batches = RunInterruptibly([&] { return ReadSnappyTableFiles(converted, tables, threads); });
   py::list result;
   for (EntryBatch& batch : batches) result.append(ToPython(std::move(batch)));
   return result;
@@ -234,12 +227,13 @@ class TableColumns {
       throw Error(ErrorKind::kInvalidArgument,
                   "days: got " + std::to_string(days->size()) + " slots, want " + std::to_string(TableExpiry::kSlots));
     }
-    const GilRelease release;
-    std::optional<TableExpiry> expiry;
-    if (days) expiry = {*days, max_update_time};
-    entry_size_ = encoder_.CommonSize(source_, ids_.size());
-    rows_ = OrderRows(ids_, source_.timestamps, expiry ? &*expiry : nullptr, threads);
-    return rows_.size();
+    return RunInterruptibly([&] {
+      std::optional<TableExpiry> expiry;
+      if (days) expiry = {*days, max_update_time};
+      entry_size_ = encoder_.CommonSize(source_, ids_.size());
+      rows_ = OrderRows(ids_, source_.timestamps, expiry ? &*expiry : nullptr, threads);
+      return rows_.size();
+    });
   }
 
   TableToWrite ToWrite() const { return {encoder_, source_, rows_, entry_size_}; }
@@ -314,14 +308,15 @@ void WriteFiles(const std::vector<std::string>& paths, const std::vector<const T
   const Compression compression = ToCompression(compression_name);
   std::vector<TableToWrite> converted;
   for (const TableColumns* table : tables) converted.push_back(table->ToWrite());
-  const GilRelease release;
-  if (compression == Compression::kNone && converted.size() == 1) {
-    WriteTableFiles(paths, converted.front(), threads);
-  } else if (compression == Compression::kSnappy) {
-    WriteSnappyTableFiles(paths, converted, threads);
-  } else {
-    WriteTableStreams(paths, converted, WriteOpener(compression), 1);
-  }
+  RunInterruptibly([&] {
+    if (compression == Compression::kNone && converted.size() == 1) {
+      WriteTableFiles(paths, converted.front(), threads);
+    } else if (compression == Compression::kSnappy) {
+      WriteSnappyTableFiles(paths, converted, threads);
+    } else {
+      WriteTableStreams(paths, converted, WriteOpener(compression), 1);
+    }
+  });
 }
 
 // [(kind, [(field, per_dim, is_integer)])] of each kind that a dump can hold.

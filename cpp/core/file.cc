@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 namespace mexport {
 namespace {
@@ -16,6 +17,7 @@ namespace {
 void (*interrupt_hook)() = nullptr;
 
 void Interrupted() {
+  if (Interruptible* const work = Interruptible::Current()) return work->PollNow();
   if (interrupt_hook != nullptr) interrupt_hook();
 }
 

@@ -8,7 +8,8 @@
 namespace mexport {
 
 // What happens when a signal interrupts a system call, before the call is made again: nothing unless a hook is set. The
-// hook may throw, which gives the call up. Not to be called while files are in use.
+// hook may throw, which gives the call up. Interruptible work makes its own check instead. Not to be called while files
+// are in use.
 void SetInterruptHook(void (*hook)());
 
 // Owns one open descriptor. Every method throws IoError with the path.

@@ -5,6 +5,7 @@
 
 #include "core/byte_buffer.h"
 #include "core/file.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/record_snappy.h"
 #include "core/snappy.h"
@@ -58,6 +59,7 @@ class Planner {
     if (block_.size == 0) return;
     block_.runs = runs_.size() - block_.first_run;
     blocks_.push_back(block_);
+    PollInterrupt();
   }
 
   void AddRows(const RowRange& range) {

@@ -7,6 +7,7 @@
 #include "core/byte_buffer.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/record_format.h"
 #include "core/table_frames.h"
@@ -183,7 +184,10 @@ class TableReader {
       }
       const std::uint64_t length = LoadLength(window.data());
       if (length < decoder_->MinEntryBytes()) RefuseShort(i, window.offset());
-      if (tasks.empty() || tasks.back().rows == kTaskRows) tasks.push_back({i, window.offset(), 0, 0});
+      if (tasks.empty() || tasks.back().rows == kTaskRows) {
+        PollInterrupt();
+        tasks.push_back({i, window.offset(), 0, 0});
+      }
       ++tasks.back().rows;
       window.Pass(length + kFrameBytes);
     }

@@ -4,12 +4,16 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/table_reader.h"
 #include "core/wire.h"
 
 namespace mexport {
 namespace {
+
+// Between two looks whether somebody wants an end.
+constexpr std::size_t kPollRows = 256;
 
 // Runs `work` on the record at the reader's offset and says where what it throws comes from.
 template <typename Work>
@@ -108,6 +112,7 @@ EntryBatch ReadTableStreams(const std::vector<std::string>& paths, const std::op
     while (const auto record = reader->Peek()) {
       pieces[i].Add(*record, paths[i], reader->offset());
       reader->Skip();
+      if (pieces[i].batch.rows() % kPollRows == 0) PollInterrupt();
     }
   });
   std::vector<Piece*> all;
@@ -129,6 +134,7 @@ std::vector<EntryBatch> ReadMultiTableFiles(const std::vector<MultiTableFile>& f
         if (!record) FailTooFew(*reader, path, want + entry, part.entries - entry);
         pieces[i][part.table].Add(*record, path, reader->offset());
         reader->Skip();
+        if (entry % kPollRows == 0) PollInterrupt();
       }
       want += part.entries;
     }

@@ -6,6 +6,7 @@
 #include "core/byte_buffer.h"
 #include "core/entry_format.h"
 #include "core/file.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/table_frames.h"
 #include "core/wire.h"
@@ -15,6 +16,8 @@ namespace {
 
 // Rows that one thread encodes at a time.
 constexpr std::size_t kTaskRows = std::size_t{1} << 13;
+// Between two looks whether somebody wants an end.
+constexpr std::size_t kPollRows = 256;
 constexpr std::size_t kTaggedIdBytes = 1 + sizeof(std::int64_t);
 constexpr std::size_t kMaxVarintBytes = 10;
 
@@ -74,6 +77,7 @@ void WriteTableStreams(const std::vector<std::string>& paths, const std::vector<
       for (std::size_t k = range.begin; k < range.end; ++k) {
         const std::uint8_t* const end = table.encoder.Encode(table.source, table.rows[k], buffer.data());
         writer->Write(buffer.data(), static_cast<std::size_t>(end - buffer.data()));
+        if (k % kPollRows == 0) PollInterrupt();
       }
     }
     writer->Sync();

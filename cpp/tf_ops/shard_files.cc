@@ -1,9 +1,16 @@
 #include "tf_ops/shard_files.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <random>
+#include <thread>
 #include <utility>
 
 namespace mexport {
@@ -48,6 +55,40 @@ std::vector<Shard> ListShards(Platform& platform, const std::string& basename) {
   std::sort(found.begin(), found.end(), [](const Shard& a, const Shard& b) { return a.path < b.path; });
   return found;
 }
+
+// One writer at a time gives files their names in a folder. Does nothing in one that is not this machine's or that the
+// file system cannot lock. mexport_pb/table/shards.py takes the same lock.
+class FolderLock {
+ public:
+  FolderLock(Platform& platform, const std::string& folder)
+      : fd_(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (fd_ >= 0 && ::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK && errno != EINTR) return;
+      try {
+        platform.CheckCancelled();
+        if (std::chrono::steady_clock::now() > deadline) {
+          throw OpError(OpError::kFailedPrecondition, folder + ": another writer keeps the folder locked");
+        }
+      } catch (...) {
+        ::close(fd_);
+        throw;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+  ~FolderLock() {
+    if (fd_ < 0) return;
+    // A child of a fork may still have the descriptor.
+    static_cast<void>(::flock(fd_, LOCK_UN));
+    ::close(fd_);
+  }
+
+ private:
+  const int fd_;
+};
 
 }  // namespace
 
@@ -112,6 +153,7 @@ ShardStaging::~ShardStaging() {
 }
 
 void ShardStaging::Publish() {
+  const FolderLock lock(platform_, Split(basenames_.front()).first);
   for (std::size_t b = 0; b < basenames_.size(); ++b) {
     for (const Shard& old : ListShards(platform_, basenames_[b])) platform_.Remove(old.path);
   }

@@ -87,7 +87,8 @@ def write_table(
     The entries are sorted by their unsigned ids and divided evenly, so the same entries give the same bytes whatever
     their order and the number of threads. When this returns, the dump survives power loss. When it raises, nothing of
     it is left, and a dump that was there is as it was unless the failure came between removing its files and renaming
-    the new ones.
+    the new ones. Of several writers, one at a time does that, where the file system can lock a folder; the last one's
+    dump stays.
 
     Args:
         basename: As for :func:`read_table`. Its folder is made if needed.
@@ -103,8 +104,10 @@ def write_table(
         The number of entries written.
 
     Raises:
-        InvalidArgumentError: for arrays that do not belong together, an id that comes twice, a wrong argument.
+        InvalidArgumentError: for arrays that do not belong together, an id that comes twice, a wrong argument, a
+            basename without a name in it.
         OSError: A file cannot be written.
+        TimeoutError: Somebody keeps the folder locked for a minute.
     """
     columns = to_columns(dump)
     shards = check_shard_count(num_shards, len(dump))
@@ -126,7 +129,7 @@ def plan(
 
     if max_update_time is None:
         max_update_time = int(np.max(dump.timestamps)) if len(dump) else 0
-    if not -(1 << 63) <= max_update_time < 1 << 63:
+    if not isinstance(max_update_time, int | np.integer) or not -(1 << 63) <= max_update_time < 1 << 63:
         raise InvalidArgumentError(f"max_update_time: got {max_update_time}, want seconds in 64 bits")
     return columns.plan(expire_days(expire), max_update_time, threads)
 

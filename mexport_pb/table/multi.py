@@ -107,7 +107,7 @@ def write_multi_table(
     num_shards: int | None = None,
     *,
     expire: Message | None = None,
-    max_update_time: int | None = None,
+    max_update_time: int | Mapping[str, int] | None = None,
     threads: int | None = None,
 ) -> dict[str, int]:
     """Write a dump of several tables, in place of one that may be there; see :func:`mexport_pb.write_table`.
@@ -117,25 +117,28 @@ def write_multi_table(
         tables: The entries of each table. The files hold the tables in the order of their names.
         num_shards: The number of files; None as for :func:`mexport_pb.write_table`, by the entries of all tables.
         expire: A SlotExpireTimeConfig for all tables.
-        max_update_time: In seconds; None is the newest timestamp of each table.
+        max_update_time: In seconds: one for all tables, or one for each by its name. A table that has none, and every
+            one when None, has its newest timestamp.
         threads: As for :func:`read_multi_table`.
 
     Returns:
         The number of entries written of each table.
 
     Raises:
-        InvalidArgumentError: as for :func:`mexport_pb.write_table`.
+        InvalidArgumentError: as for :func:`mexport_pb.write_table`; for the time of a table that is none of ``tables``.
         OSError: A file cannot be written.
+        TimeoutError: Somebody keeps the folder locked for a minute.
     """
     names = sorted(tables)
     for name in names:
         if not _is_text(name):
             raise InvalidArgumentError(f"table name: got {name!r}, want text that UTF-8 can hold")
+    times = _times(names, max_update_time)
     columns = [to_columns(tables[name]) for name in names]
     shards = check_shard_count(num_shards, sum(len(dump) for dump in tables.values()))
     workers = thread_count(threads)
     written = {
-        name: plan(column, tables[name], expire, max_update_time, workers)
+        name: plan(column, tables[name], expire, times.get(name), workers)
         for name, column in zip(names, columns, strict=True)
     }
     with ShardStaging([os.fspath(basename), meta_basename(basename)], shards) as staging:
@@ -150,6 +153,17 @@ def write_multi_table(
                 writer.sync()
         staging.commit()
     return written
+
+
+def _times(names: list[str], max_update_time: int | Mapping[str, int] | None) -> Mapping[str, int]:
+    if max_update_time is None:
+        return {}
+    if not isinstance(max_update_time, Mapping):
+        return dict.fromkeys(names, max_update_time)
+    unknown = sorted(set(max_update_time) - set(names))
+    if unknown:
+        raise InvalidArgumentError(f"max_update_time: got a time of {unknown[0]!r}, want names of tables: {names}")
+    return max_update_time
 
 
 def meta_basename(basename: PathLike) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -23,6 +25,8 @@ _SUFFIX_LENGTH = len("-00000-of-00000")
 _MAX_SHARDS = 99_999
 _AUTO_SHARD_ENTRIES = 1_000_000
 _MAX_AUTO_SHARDS = 4
+_LOCK_SECONDS = 60
+_LOCK_RETRY_SECONDS = 0.01
 
 
 def shard_path(basename: PathLike, shard: int, num_shards: int) -> str:
@@ -66,10 +70,13 @@ def find_shards(basename: PathLike) -> list[str]:
     """Return the files of a dump in the order of their numbers.
 
     Raises:
-        TableError: when there are none, some are missing, they do not belong to one set, or one is no regular file: a
-            device would pass for an empty shard, and a pipe for one that is not written yet.
+        TableError: when the basename has no name in it, when there are none, some are missing, they do not belong to
+            one set, or one is no regular file: a device would pass for an empty shard, and a pipe for one that is not
+            written yet.
     """
     base = os.fspath(basename)
+    if _is_folder_name(base):
+        raise TableError(f"basename: got {base!r}, want the name of a dump", path=base)
     paths = _complete(base, list_shards(base))
     for path in paths:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -139,6 +146,10 @@ def _identity(path: str) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
+def _is_folder_name(basename: str) -> bool:
+    return os.path.basename(basename) in ("", os.curdir, os.pardir)
+
+
 def _checked(basename: str) -> str:
     if "\0" in basename:
         raise InvalidArgumentError(f"basename: got {basename!r}, want no null byte in it")
@@ -149,11 +160,19 @@ class ShardStaging:
     """New sets of shard files under temporary names, which replace the old sets at the end or not at all.
 
     A set is written and durable before anything old is touched. Then the old set is removed, and only then are the new
-    files renamed, so that a crash in between leaves a set that readers refuse, never a mixture of two.
+    files renamed, so that a crash in between leaves a set that readers refuse, never a mixture of two. Of several
+    writers, in this or other processes, one at a time does that.
     """
 
     def __init__(self, basenames: Sequence[str], num_shards: int) -> None:
-        """Create the folder, with its parents, and make up names for ``num_shards`` files of each basename."""
+        """Create the folder, with its parents, and make up names for ``num_shards`` files of each basename.
+
+        Raises:
+            InvalidArgumentError: A basename has no name in it, or a null byte.
+        """
+        for base in basenames:
+            if _is_folder_name(base):
+                raise InvalidArgumentError(f"basename: got {base!r}, want the name of a dump")
         self._basenames = [_checked(base) for base in basenames]
         self._folders = {os.path.dirname(base) or "." for base in basenames}
         for folder in self._folders:
@@ -168,7 +187,17 @@ class ShardStaging:
         self._unwanted = [path for paths in self.temporary for path in paths]
 
     def commit(self) -> None:
-        """Replace the old files. REQUIRES: all files are written and synced."""
+        """Replace the old files. REQUIRES: all files are written and synced.
+
+        Raises:
+            TimeoutError: Somebody else keeps a folder locked; the old files are there.
+        """
+        with contextlib.ExitStack() as stack:
+            for folder in sorted(self._folders):
+                stack.enter_context(_locked(folder))
+            self._replace()
+
+    def _replace(self) -> None:
         old = [path for base in self._basenames for path, _, _ in list_shards(base)]
         for path in old:
             # Found before the first file is gone.
@@ -200,3 +229,37 @@ class ShardStaging:
         for path in self._unwanted:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Be the only one who replaces files in a folder; does nothing where the file system cannot lock one.
+
+    The writer of the TensorFlow ops (cpp/tf_ops/shard_files.cc) takes the same lock.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        # A child of a fork may still have the descriptor.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: str) -> None:
+    # Not forever: whoever runs this may be the one who holds the lock.
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                message = "another writer keeps the folder locked"
+                raise TimeoutError(errno.ETIMEDOUT, message, folder) from None
+            time.sleep(_LOCK_RETRY_SECONDS)
+            continue
+        except OSError:
+            pass  # network file systems
+        return

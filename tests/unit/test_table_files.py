@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -63,6 +64,22 @@ def test_round_trip(shards, compression, tmp_path):
     np.testing.assert_array_equal(
         np.concatenate([c.ids for c in chunks]), mx.read_table(tmp_path / "t", compression=compression).ids
     )
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_a_hundred_shards(multi, tmp_path):
+    dump = make(random_ids(2000))
+    if multi:
+        mx.write_multi_table(tmp_path / "t", {"a": dump, "b": make([1, 2])}, 100, threads=2)
+        got = mx.read_multi_table(tmp_path / "t", threads=2)
+        assert got["b"].ids.tolist() == [1, 2]
+        assert_same(got["a"], dump)
+    else:
+        mx.write_table(tmp_path / "t", dump, 100, threads=2)
+        assert_same(mx.read_table(tmp_path / "t", threads=2), dump)
+    names = [f"t{part}-{i:05d}-of-00100" for part in (("", ".meta") if multi else ("",)) for i in range(100)]
+    assert sorted(os.listdir(tmp_path)) == sorted(names)
+    assert all(path.stat().st_size > 0 for path in tmp_path.iterdir())
 
 
 def test_rows_are_sorted_by_unsigned_id_and_divided_evenly(tmp_path):
@@ -611,6 +628,19 @@ def test_refuses_a_null_byte(tmp_path):
     for use in (mx.read_table, mx.iter_table, lambda base: mx.write_table(base, make([1]))):
         with pytest.raises(mx.InvalidArgumentError, match=r"basename: got .*null byte"):
             use(f"{tmp_path}/a\0b")
+
+
+@pytest.mark.parametrize("base", ["", "dir/", ".", "dir/.."])
+def test_refuses_names_of_folders(base, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    want = f"basename: got {base!r}, want the name of a dump"
+    for write in (mx.write_table, lambda base, dump: mx.write_multi_table(base, {"a": dump})):
+        with pytest.raises(mx.InvalidArgumentError, match=re.escape(want)):
+            write(base, make([1]))
+    for read in (mx.read_table, mx.iter_table, mx.read_multi_table, mx.iter_multi_table):
+        with pytest.raises(mx.TableError, match=re.escape(want)):
+            read(base)
+    assert os.listdir(tmp_path) == []
 
 
 def test_takes_unsigned_ids_and_arrays_that_are_not_contiguous(tmp_path):

@@ -66,6 +66,19 @@ def test_one_expiry_for_all_tables_by_each_ones_newest_time(tmp_path):
     assert mx.write_multi_table(tmp_path / "m", tables, expire=config, max_update_time=86400) == {"a": 1, "b": 1}
 
 
+def test_expiry_by_a_time_of_each_table(tmp_path):
+    tables = {name: make([1, 2], timestamps=[0, 86400]) for name in "abc"}
+    config = SlotExpireTimeConfig(default_expire_time=1)
+    times = {"a": 86399, "b": 2 * 86400}
+    written = mx.write_multi_table(tmp_path / "m", tables, expire=config, max_update_time=times)
+    assert written == {"a": 2, "b": 0, "c": 1}
+    with pytest.raises(mx.InvalidArgumentError, match="max_update_time: got a time of 'd', want names of tables"):
+        mx.write_multi_table(tmp_path / "m", tables, expire=config, max_update_time={"d": 1})
+    with pytest.raises(mx.InvalidArgumentError, match=r"max_update_time: got 1\.5, want seconds in 64 bits"):
+        mx.write_multi_table(tmp_path / "m", tables, expire=config, max_update_time={"a": 1.5})
+    assert set(mx.read_multi_table(tmp_path / "m")) == {"a", "b", "c"}
+
+
 def test_same_tables_give_the_same_bytes(tmp_path):
     tables = {"a": make(random_ids(5000)), "b": make(random_ids(5000, 1))}
     mx.write_multi_table(tmp_path / "x" / "m", tables, 3)
