@@ -44,13 +44,19 @@ def file_prefix(name: str) -> str:
 
 
 def check_new_name(collection: str, name: str, names: Iterable[str]) -> None:
-    """Refuse a table of a name that its collection has: both would be one table, and one file.
+    """Refuse a table of a name that its collection has, or of which the files would be those of another table.
 
     Raises:
-        InvalidArgumentError: it is taken.
+        InvalidArgumentError: it is taken, or, of several tables, cannot be a file's.
     """
-    if name in names:
-        raise InvalidArgumentError(f"shared_name {name} has already been used in the collection {collection!r}")
+    several = collection == MULTI_HASH_TABLES_COLLECTION
+    if several and "/" in name:
+        raise InvalidArgumentError(f"shared_name {name}: want the name of a file, without '/'")
+    for other in names:
+        if other == name:
+            raise InvalidArgumentError(f"shared_name {name} has already been used in the collection {collection!r}")
+        if not several and file_prefix(other) == file_prefix(name):
+            raise InvalidArgumentError(f"shared_name {name}: its files {file_prefix(name)} would be those of {other}")
 
 
 def strip_scope(name: str, scope: str | None) -> str:

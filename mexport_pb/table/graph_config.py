@@ -87,11 +87,14 @@ class MultiGraphTableConfig:
         """Checks and serialises what a user configured.
 
         Raises:
-            InvalidArgumentError: there is no table, or as :meth:`GraphTableConfig.of`.
+            InvalidArgumentError: there is no table, one without a name, or as :meth:`GraphTableConfig.of`.
         """
         if not configs:
             raise InvalidArgumentError(f"{what}: got no table, want at least one")
         names = tuple(sorted(configs))
+        for name in names:
+            if not name or not name.isprintable():
+                raise InvalidArgumentError(f"{what}: got the table {name!r}, want a name that can be printed")
         tables = [GraphTableConfig.of(configs[name], f"{what}, table {name!r}") for name in names]
         multi = MultiEmbeddingHashTableConfig(names=names, configs=[table.config for table in tables])
         return cls(

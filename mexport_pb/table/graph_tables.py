@@ -243,9 +243,15 @@ def _one_bit(names: list[str], configs: list[EmbeddingHashTableConfig] | None) -
 
 
 def _unique(key: str, tables: list[GraphTable]) -> list[GraphTable]:
-    seen: set[str] = set()
+    by_prefix: dict[str, str] = {}
     for table in tables:
-        if table.name in seen:
+        other = by_prefix.get(table.prefixes[0])
+        if other == table.name:
             raise SavedModelError(f"collection {key!r}: the shared_name {table.name!r} comes twice")
-        seen.add(table.name)
+        if other is not None:
+            # One of them was saved over the other.
+            raise SavedModelError(
+                f"collection {key!r}: the shared_names {other!r} and {table.name!r} have the same files"
+            )
+        by_prefix[table.prefixes[0]] = table.name
     return tables

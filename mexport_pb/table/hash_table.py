@@ -63,7 +63,7 @@ class HashTable:
         graph: The graph; the default graph if None.
 
     Raises:
-        InvalidArgumentError: the graph has a table of that name.
+        InvalidArgumentError: the graph has a table of that name, or with the same files.
     """
 
     def __init__(

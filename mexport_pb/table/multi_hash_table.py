@@ -95,7 +95,7 @@ class MultiHashTable:
             graph: The graph; the default graph if None.
 
         Raises:
-            InvalidArgumentError: the name is taken, or a configuration has not one rate for each segment.
+            InvalidArgumentError: the name is taken or no file's, or a configuration has not one rate for each segment.
         """
         builder = graph or cls._default_graph()
         shared_name = f"{MULTI_TABLE_PREFIX}{name_suffix}"

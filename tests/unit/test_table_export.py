@@ -510,6 +510,15 @@ def test_damaged_entries_of_single_tables(tmp_path, checkpoint, change, message)
         create_hashtable_restore_ops(graph, checkpoint)
 
 
+def test_two_tables_that_were_saved_over_each_other(checkpoint):
+    graph = changed("monolith_hash_tables", HashTableProto, lambda p: setattr(p, "shared_name", "x/y"))
+    second = HashTableProto.FromString(graph.collection_def["monolith_hash_tables"].bytes_list.value[1])
+    second.shared_name = "x-y"
+    graph.collection_def["monolith_hash_tables"].bytes_list.value[1] = second.SerializeToString()
+    with pytest.raises(mx.SavedModelError, match="the shared_names 'x/y' and 'x-y' have the same files"):
+        create_hashtable_restore_ops(graph, checkpoint)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -112,6 +112,26 @@ def test_a_name_is_taken_once():
         mx.test_hash_table(1, name_suffix="x")
 
 
+def test_two_tables_may_not_be_saved_over_each_other():
+    with mx.GraphBuilder().as_default():
+        mx.test_hash_table(1, name_suffix="a/b")
+        with pytest.raises(ValueError, match="its files MonolithHashTable_a-b would be those of MonolithHashTable_a/b"):
+            mx.test_hash_table(1, name_suffix="a-b")
+
+
+@pytest.mark.parametrize(
+    ("names", "suffix", "message"),
+    [
+        (["t"], "a/b", "MonolithMultiHashTable_a/b: want the name of a file, without '/'"),
+        (["t", ""], "", "got the table '', want a name that can be printed"),
+        (["a\n"], "", r"got the table 'a\\n', want a name"),
+    ],
+)
+def test_names_that_no_export_would_take_are_refused_at_once(names, suffix, message):
+    with mx.GraphBuilder().as_default(), pytest.raises(mx.InvalidArgumentError, match=message):
+        mx.MultiHashTable.from_configs({name: config(1) for name in names}, name_suffix=suffix)
+
+
 def test_the_collection_tells_of_the_table():
     graph = mx.GraphBuilder()
     with graph.as_default():
