@@ -48,7 +48,7 @@ class Interrupts : public testing::Test {
 };
 
 TEST(RunTasks, RunsEachTaskOnce) {
-  for (const std::size_t threads : {1, 3, 8}) {
+  for (const std::size_t threads : {1u, 3u, 8u}) {
     std::vector<std::atomic<int>> runs(100);
     RunTasks(runs.size(), threads, [&](std::size_t i) { ++runs[i]; });
     for (const std::atomic<int>& n : runs) EXPECT_EQ(n, 1);
@@ -79,7 +79,7 @@ TEST_F(Interrupts, ChecksAreTheCallersAndRare) {
 }
 
 TEST_F(Interrupts, EndTasks) {
-  for (const std::size_t threads : {1, 4}) {
+  for (const std::size_t threads : {1u, 4u}) {
     checks = 0;
     std::atomic<int> runs{0};
     EXPECT_EQ(Interrupt([&] {
