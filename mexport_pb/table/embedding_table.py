@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +46,8 @@ class EmbeddingTable:
 
     Raises:
         InvalidArgumentError: by the constructor for a configuration that makes no table; by every method, before it
-            changes anything, for arrays of another type or shape and for a negative or too large time; by methods
-            that read or change optimizer state for a serving table.
+            changes anything, for arrays of another type or shape, for arguments of another type, and for a negative
+            or too large time; by methods that read or change optimizer state for a serving table.
     """
 
     def __init__(self, config: TableConfig) -> None:
@@ -124,11 +125,11 @@ class EmbeddingTable:
 
         With ``skip_zero_embedding``, a vector of zeros erases its id.
         """
-        self._core.assign(ids, values, update_time)
+        self._core.assign(ids, values, _integer("update time", update_time))
 
     def assign_add(self, ids: Ids, values: npt.NDArray[np.float32], update_time: int = 0) -> None:
         """Add to vectors, one after another. A new id begins with what its initializer says, or zeros for serving."""
-        self._core.assign_add(ids, values, update_time)
+        self._core.assign_add(ids, values, _integer("update time", update_time))
 
     def optimize(
         self,
@@ -150,8 +151,8 @@ class EmbeddingTable:
             global_step: The step of the training, at least 0.
             sum_gradients: Add up several gradients for one id, for one step. When False, each is a step.
         """
-        rates = [float(rate) for rate in learning_rates]
-        self._core.optimize(ids, gradients, rates, update_time, global_step, sum_gradients)
+        time, step = _integer("update time", update_time), _integer("global step", global_step)
+        self._core.optimize(ids, gradients, _rates(learning_rates), time, step, bool(sum_gradients))
 
     def reinitialize(self, ids: Ids) -> npt.NDArray[np.int32]:
         """Make entries new, with the present time, and add those that are not there. Returns 1 for those that were.
@@ -166,7 +167,7 @@ class EmbeddingTable:
         Args:
             time: :attr:`max_update_time` when None.
         """
-        return self._core.evict(time)
+        return self._core.evict(None if time is None else _integer("update time", time))
 
     def clear(self) -> None:
         """Drop all entries, and give back their memory."""
@@ -190,7 +191,7 @@ class EmbeddingTable:
 
         The ids are those of the moment of the first piece; entries are as they are when their piece is made.
         """
-        if rows_per_chunk < 1:
+        if _integer("rows_per_chunk", rows_per_chunk) < 1:
             raise InvalidArgumentError(f"rows_per_chunk: got {rows_per_chunk}, want at least 1")
         if not self.training:
             raise InvalidArgumentError("saving: got a serving table, want a training table")
@@ -213,7 +214,7 @@ class EmbeddingTable:
             clear: Drop all other entries, in the one moment in which the new ones are all there. Until then the table
                 is as it was, and it stays so if there is an error. When False, entries are added to those there.
         """
-        self._core.restore(*_columns(self._core, dump), clear)
+        self._core.restore(*_columns(self._core, dump), bool(clear))
 
     def empty_like(self) -> EmbeddingTable:
         """Make an empty table of the same configuration."""
@@ -225,6 +226,8 @@ class EmbeddingTable:
         Raises:
             InvalidArgumentError: the tables differ in configuration.
         """
+        if not isinstance(other, EmbeddingTable):
+            raise InvalidArgumentError(f"other: got {type(other).__name__}, want an EmbeddingTable")
         self._core.swap(other._core)
 
 
@@ -235,6 +238,25 @@ def config_bytes(config: TableConfig) -> bytes:
     if isinstance(message, bytes):
         return message
     return serialize(to_message(message, hash_table_pb2.EmbeddingHashTableConfig))
+
+
+def _integer(what: str, value: SupportsIndex) -> int:
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        raise InvalidArgumentError(f"{what}: got {value!r}, want an integer") from None
+    if not -(1 << 63) <= integer < 1 << 63:
+        raise InvalidArgumentError(f"{what}: got {integer}, want an integer of 64 bits")
+    return integer
+
+
+def _rates(learning_rates: Any) -> list[float]:
+    try:
+        if not isinstance(learning_rates, str):
+            return [float(rate) for rate in learning_rates]
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InvalidArgumentError(f"learning rates: got {learning_rates!r}, want a sequence of numbers")
 
 
 def _shape(ids: Ids) -> tuple[int, ...]:

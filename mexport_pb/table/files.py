@@ -20,7 +20,7 @@ __all__ = ["iter_table", "read_table", "write_table"]
 
 
 def read_table(basename: PathLike, *, compression: str | None = None, threads: int | None = None) -> TableDump:
-    """Read a table dump whole, every checksum checked.
+    """Read a table dump whole, every checksum checked. Ctrl-C ends it at once.
 
     Args:
         basename: What the names of the files have in front of ``-00000-of-00004``.
@@ -88,7 +88,7 @@ def write_table(
     their order and the number of threads. When this returns, the dump survives power loss. When it raises, nothing of
     it is left, and a dump that was there is as it was unless the failure came between removing its files and renaming
     the new ones. Of several writers, one at a time does that, where the file system can lock a folder; the last one's
-    dump stays.
+    dump stays. Ctrl-C is an error like others, which waits for nothing but a sync that has begun.
 
     Args:
         basename: As for :func:`read_table`. Its folder is made if needed.

@@ -190,6 +190,8 @@ def _info(files: TableFiles, table: str | None, source: Source, work: str) -> Ta
         for chunk in chunks:
             survey.add(chunk, shard)
         shards.append(Shard(shard, survey.rows - before, os.path.getsize(path)))
+    if isinstance(source, DumpSource):
+        source.shards.check()
     duplicates = 0 if survey.is_sorted else _count_duplicates(source, rows, work)
     size = sum(shard.bytes for shard in shards)
     low, high = survey.range_signed or (None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from mexport_pb import _core
 from mexport_pb._proto import hash_table_pb2
@@ -13,6 +14,8 @@ from mexport_pb.table.embedding_table import EmbeddingTable, TableConfig, _colum
 
 __all__ = ["MultiTable"]
 
+V = TypeVar("V")
+
 
 class MultiTable(Mapping[str, EmbeddingTable]):
     """Embedding tables by name, in the order of the names' bytes.
@@ -21,14 +24,14 @@ class MultiTable(Mapping[str, EmbeddingTable]):
         configs: The configuration of each table, as :class:`EmbeddingTable` takes it.
 
     Raises:
-        InvalidArgumentError: A configuration makes no table; the message names it.
+        InvalidArgumentError: A configuration makes no table; the message names it. A name is no text.
     """
 
     def __init__(self, configs: Mapping[str, TableConfig]) -> None:
         multi = hash_table_pb2.MultiEmbeddingHashTableConfig()
-        for name in sorted(configs, key=lambda name: name.encode()):
-            data = config_bytes(configs[name])
+        for name in sorted(_by_name("configs", configs), key=_name_bytes):
             try:
+                data = config_bytes(configs[name])
                 _core.EmbeddingTable(data)
             except InvalidArgumentError as error:
                 raise InvalidArgumentError(f"table {name!r}: {error}") from None
@@ -64,6 +67,7 @@ class MultiTable(Mapping[str, EmbeddingTable]):
             InvalidArgumentError: A dump does not fit its table; all tables are as they were.
         """
         columns = []
+        _by_name("dumps", dumps)
         for index, (name, table) in enumerate(self._tables.items()):
             if name not in dumps:
                 continue
@@ -72,3 +76,18 @@ class MultiTable(Mapping[str, EmbeddingTable]):
             except InvalidArgumentError as error:
                 raise InvalidArgumentError(f"table {name!r}: {error}") from None
         self._core.restore(columns)
+
+
+def _by_name(what: str, mapping: Mapping[str, V]) -> Mapping[str, V]:
+    if not isinstance(mapping, Mapping):
+        raise InvalidArgumentError(f"{what}: got {type(mapping).__name__}, want a mapping by the names of tables")
+    return mapping
+
+
+def _name_bytes(name: str) -> bytes:
+    try:
+        if isinstance(name, str):
+            return name.encode()
+    except UnicodeEncodeError:
+        pass
+    raise InvalidArgumentError(f"table name: got {name!r}, want text that UTF-8 can hold")

@@ -15,6 +15,7 @@ from mexport_pb.table.dump import TableDump, from_columns
 from mexport_pb.table.layout import TableLayout
 from mexport_pb.table.locate import TableFiles
 from mexport_pb.table.multi import multi_file_parts
+from mexport_pb.table.shards import ShardSet
 
 __all__ = ["DumpSource", "Part", "Source", "find_compression", "open_source", "open_tables"]
 
@@ -75,10 +76,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class DumpSource:
-    """The entries of a dump of one table, or of one table in a dump of several."""
+    """The entries of a dump of one table, or of one table in a dump of several.
+
+    Attributes:
+        name: See :class:`Source`.
+        parts: The entries, in the order of the files.
+        shards: The files that ``parts`` lie in. Those of a dump of several tables are unpacked, once and for all.
+    """
 
     name: str
     parts: tuple[Part, ...]
+    shards: ShardSet
 
     @property
     def layout(self) -> TableLayout | None:
@@ -86,9 +94,14 @@ class DumpSource:
         return next((TableLayout.of(chunk) for chunk in self.chunks(1)), None)
 
     def chunks(self, rows: int) -> Iterator[TableDump]:
-        """See :class:`Source`; the files in the order of their numbers."""
+        """See :class:`Source`; the files in the order of their numbers.
+
+        Raises:
+            TableError: after the last piece, when files were replaced meanwhile.
+        """
         for part in self.parts:
             yield from part.chunks(rows)
+        self.shards.check()
 
 
 def open_source(files: TableFiles, table: str | None, work: str) -> Source:
@@ -121,16 +134,18 @@ def open_source(files: TableFiles, table: str | None, work: str) -> Source:
         from mexport_pb.table.parquet import ParquetSource
 
         return ParquetSource(files.name)
-    return DumpSource(files.name, tuple(Part(path, find_compression(path), path) for path in files.paths))
+    shards = ShardSet(files.paths)
+    return DumpSource(files.name, tuple(Part(path, find_compression(path), path) for path in files.paths), shards)
 
 
 def open_tables(files: TableFiles, work: str, only: str | None = None) -> Mapping[str, DumpSource]:
     """Unpack the tables of a dump of several into ``work``, by name, in the order of the names.
 
     Raises:
-        TableError: The files do not hold what their ``.meta`` files say.
+        TableError: The files do not hold what their ``.meta`` files say, or were replaced meanwhile.
         RecordError: The framing or the compression is damaged.
     """
+    shards = ShardSet([*files.paths, *files.metas])
     parts: dict[str, list[Part]] = {name: [] for name in _table_names(files) if only in (None, name)}
     folder = tempfile.mkdtemp(dir=work)
     for shard, (path, meta) in enumerate(zip(files.paths, files.metas, strict=True)):
@@ -144,7 +159,9 @@ def open_tables(files: TableFiles, work: str, only: str | None = None) -> Mappin
             end = reader.offset
             if next(reader, None) is not None:
                 raise TableError("entries: got more than the meta file tells of", path=path, offset=end)
-    return {name: DumpSource(f"{files.name}: {name}", tuple(pieces)) for name, pieces in parts.items()}
+    shards.check()
+    unpacked = ShardSet(())
+    return {name: DumpSource(f"{files.name}: {name}", tuple(pieces), unpacked) for name, pieces in parts.items()}
 
 
 def _copy(reader: RecordReader, target: str | None, entries: int, path: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -463,6 +465,28 @@ def test_training_goes_on_while_a_table_is_saved(tmp_path):
         trainer.join()
         assert not failures
         assert steps[0] > 0
+
+
+def test_writers_of_one_folder_take_turns(tmp_path):
+    mx.write_table(tmp_path / "t", mx.TableDump(ids(9), np.zeros((1, 1), np.float32), ids(0), ()), 2)
+    before = names(tmp_path)
+    with in_session() as run:
+        handle = table(table_config(1))
+        run(assign(handle, [1], [[1]]))
+        saver = threading.Thread(target=run, args=(ops.hash_table_save(handle, str(tmp_path / "t"), nshards=3),))
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        try:
+            # As mx.write_table does while it replaces files.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            saver.start()
+            saver.join(0.5)
+            assert saver.is_alive()
+            assert [name for name in names(tmp_path) if "-tmp-" not in name] == before
+        finally:
+            os.close(descriptor)
+        saver.join()
+    assert names(tmp_path) == [f"t-{i:05d}-of-00003" for i in range(3)]
+    assert mx.read_table(tmp_path / "t").ids.tolist() == [1]
 
 
 def test_a_cancelled_step_gives_up_a_save(tmp_path):

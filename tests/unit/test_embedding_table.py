@@ -264,6 +264,19 @@ def test_swap_and_clear():
         (lambda t: t.optimize(ids_of(1), floats([1, 2]), []), "learning rates: got 0, want 1"),
         (lambda t: t.optimize(ids_of(1), floats([1, 2]), [1], 0, -1), "global step: got -1"),
         (lambda t: list(t.iter_save(0)), "rows_per_chunk: got 0"),
+        (lambda t: t.iter_save("a"), "rows_per_chunk: got 'a', want an integer"),
+        (lambda t: t.assign(ids_of(1), floats([1, 2]), None), "update time: got None, want an integer"),
+        (lambda t: t.assign(ids_of(1), floats([1, 2]), 1.5), r"update time: got 1\.5, want an integer"),
+        (lambda t: t.assign(ids_of(1), floats([1, 2]), 2**64), f"update time: got {2**64}, want an integer of 64 bits"),
+        (lambda t: t.assign_add(ids_of(1), floats([1, 2]), "x"), "update time: got 'x', want an integer"),
+        (lambda t: t.optimize(ids_of(1), floats([1, 2]), 0.1), r"learning rates: got 0\.1, want a sequence"),
+        (lambda t: t.optimize(ids_of(1), floats([1, 2]), "1"), "learning rates: got '1', want a sequence"),
+        (lambda t: t.optimize(ids_of(1), floats([1, 2]), [None]), r"learning rates: got \[None\], want a sequence"),
+        (lambda t: t.optimize(ids_of(1), floats([1, 2]), [1], 1.5), r"update time: got 1\.5"),
+        (lambda t: t.optimize(ids_of(1), floats([1, 2]), [1], 0, 2**63), f"global step: got {2**63}, want an integer"),
+        (lambda t: t.evict(1.5), r"update time: got 1\.5, want an integer"),
+        (lambda t: t.evict(-1), "update time: got -1, want seconds"),
+        (lambda t: t.swap(None), "other: got NoneType, want an EmbeddingTable"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_named(call, message):
@@ -402,6 +415,21 @@ def test_several_tables_take_over_all_dumps_or_none():
         assert [len(table) for table in tables.values()] == [0, 0]
     tables.restore({"a": good, "b": good, "c": bad[0][0]})
     assert [table.max_update_time for table in tables.values()] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda config: mx.MultiTable([config]), "configs: got list, want a mapping by the names of tables"),
+        (lambda config: mx.MultiTable({1: config}), "table name: got 1, want text"),
+        (lambda config: mx.MultiTable({"\ud800": config}), r"table name: got '\\ud800', want text"),
+        (lambda config: mx.MultiTable({"a": 3}), "table 'a': not a message: got int"),
+        (lambda config: mx.MultiTable({"a": config}).restore([1]), "dumps: got list, want a mapping"),
+    ],
+)
+def test_wrong_arguments_of_multi_tables_are_named(call, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        call(table_config(segment(1)))
 
 
 def test_multi_tables_have_names_and_one_save():

@@ -11,8 +11,11 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 import mexport_pb as mx
 from mexport_pb.record import RecordReader, RecordWriter, write_records
 from mexport_pb.table import sorting
+from mexport_pb.table.info import iter_entries
 from mexport_pb.table.layout import concatenate, take
+from mexport_pb.table.shards import ShardSet
 from tests.support.tables import assert_equal, files_of, make_table, random_ids
+from tests.unit.test_table_files import replacing
 
 NO_TSAN = pytest.mark.skipif(
     os.environ.get("MEXPORT_SANITIZED") == "tsan", reason="ThreadSanitizer does not know pyarrow's locks"
@@ -50,6 +53,29 @@ def test_merge_is_what_a_write_of_all_gives(shards, unsorted, small_pieces, tmp_
     mx.write_table(tmp_path / "b" / "t", dump, shards)
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(files_of(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("multi", [False, True])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda base: list(mx.table_infos([base])),
+        lambda base: list(iter_entries(base)),
+        lambda base: mx.merge_tables([base], f"{base}.out"),
+    ],
+)
+def test_replaced_while_it_is_read(use, multi, tmp_path, monkeypatch):
+    def write(ids):
+        if multi:
+            mx.write_multi_table(tmp_path / "t", {"a": make_table(ids)}, 2)
+        else:
+            mx.write_table(tmp_path / "t", make_table(ids), 2)
+
+    write([1, 2])
+    monkeypatch.setattr(ShardSet, "__init__", replacing(tmp_path, lambda: write([3, 4])))
+    with pytest.raises(mx.TableError, match=r"t-00000-of-00002: the dump was replaced while it was read"):
+        use(tmp_path / "t")
+    assert not list(tmp_path.glob("*.out*"))
 
 
 @pytest.mark.parametrize("target", ["out", "out.npz"])
