@@ -129,9 +129,10 @@ def _check_regular(table: GraphTable, path: str) -> None:
 def _check_dims(table: GraphTable, basename: str, paths: list[str], metas: list[str]) -> None:
     if not table.is_multi:
         (want,) = table.dims.values()
-        ids, values, *_ = _core.TableIterator([os.fsencode(path) for path in paths], None).next(_CHECKED_DIM_ROWS)
-        if len(ids):
-            _check_dim(table.name, basename, values.shape[1], want)
+        for path in paths:
+            ids, values, *_ = _core.TableIterator([os.fsencode(path)], None).next(_CHECKED_DIM_ROWS)
+            if len(ids):
+                _check_dim(table.name, path, values.shape[1], want)
         return
     unseen = dict(table.dims)
     for path, meta in zip(paths, metas, strict=True):
@@ -155,9 +156,9 @@ def _check_dims(table: GraphTable, basename: str, paths: list[str], metas: list[
             return
 
 
-def _check_dim(name: str, basename: str, got: int, want: int) -> None:
+def _check_dim(name: str, where: str, got: int, want: int) -> None:
     if got != want:
-        raise MismatchError(f"table {name!r}: {basename}: got entries of {got} floats, but the graph's have {want}")
+        raise MismatchError(f"table {name!r}: {where}: got entries of {got} floats, but the graph's have {want}")
 
 
 def _check_apart(found: list[TableFiles]) -> None:
