@@ -265,6 +265,10 @@ def broken(kind, assets):
             first.unlink()
             first.mkdir()
             return mx.MismatchError, "got a link or no file, want a regular file"
+        case "cut":
+            last = assets / f"{SINGLE}-00001-of-00002"
+            last.write_bytes(last.read_bytes()[:-5])
+            return mx.MexportError, "ends within a record|truncated|offset"
         case "damaged":
             first.write_bytes(b"\0" * 100)
             return mx.RecordError, "length"
@@ -284,6 +288,7 @@ def broken(kind, assets):
         "no meta",
         "link",
         "folder",
+        "cut",
         "damaged",
     ],
 )
