@@ -38,6 +38,10 @@ with tempfile.TemporaryDirectory() as folder:
     mx.write_records(os.path.join(folder, "r"), [b"a", b"bc"], compression="snappy")
     assert list(mx.read_records(os.path.join(folder, "r"), compression="snappy")) == [b"a", b"bc"]
 assert "tensorflow" not in sys.modules
+# What `mexport build-ops` compiles comes along.
+from mexport_pb.runtime import ops_build
+sources = ops_build._translation_units(ops_build._SOURCES[0])
+assert {path.parent.name for path in sources} == {"kernels", "tf_ops", "core"}, sources
 print("wheel", mx.__version__, "on protobuf", importlib.metadata.version("protobuf"), api_implementation.Type())
 """
 

@@ -18,6 +18,12 @@ from mexport_pb.table.shards import complete_shards, group_shards
 __all__ = ["TableFiles", "assets_folder", "find_table_files"]
 
 _CHECKED_DIM_ROWS = 1
+# Of a record: its length, that one's checksum, the data, whose checksum.
+_LENGTH_BYTES = 8
+_FRAME_BYTES = 16
+_SHORTEST_ENTRY = 9
+# How far from its end a file's last record begins at most, unless the first one is larger than a quarter of it.
+_LAST_RECORD_WITHIN = 1 << 16
 
 # The files of a folder that are named like shards, by what is in front.
 _Groups: TypeAlias = dict[str, list[tuple[str, int, int]]]
@@ -129,9 +135,11 @@ def _check_regular(table: GraphTable, path: str) -> None:
 def _check_dims(table: GraphTable, basename: str, paths: list[str], metas: list[str]) -> None:
     if not table.is_multi:
         (want,) = table.dims.values()
-        ids, values, *_ = _core.TableIterator([os.fsencode(path) for path in paths], None).next(_CHECKED_DIM_ROWS)
-        if len(ids):
-            _check_dim(table.name, basename, values.shape[1], want)
+        for path in paths:
+            ids, values, *_ = _core.TableIterator([os.fsencode(path)], None).next(_CHECKED_DIM_ROWS)
+            if len(ids):
+                _check_dim(table.name, path, values.shape[1], want)
+                _check_end(path)
         return
     unseen = dict(table.dims)
     for path, meta in zip(paths, metas, strict=True):
@@ -155,9 +163,23 @@ def _check_dims(table: GraphTable, basename: str, paths: list[str], metas: list[
             return
 
 
-def _check_dim(name: str, basename: str, got: int, want: int) -> None:
+def _check_end(path: str) -> None:
+    """Whether the file ends where a record does: one that was not copied to its end hardly ever does."""
+    with open(path, "rb") as file:
+        first = int.from_bytes(file.read(_LENGTH_BYTES), "little") + _FRAME_BYTES
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - max(_LAST_RECORD_WITHIN, 4 * first)))
+        data = file.read()
+    for length in range(_SHORTEST_ENTRY, len(data) - _FRAME_BYTES + 1):
+        begin = len(data) - _FRAME_BYTES - length
+        if int.from_bytes(data[begin : begin + _LENGTH_BYTES], "little") == length:
+            return
+    raise TableError(f"the file ends within a record, at {size} bytes: want all of it", path=path)
+
+
+def _check_dim(name: str, where: str, got: int, want: int) -> None:
     if got != want:
-        raise MismatchError(f"table {name!r}: {basename}: got entries of {got} floats, but the graph's have {want}")
+        raise MismatchError(f"table {name!r}: {where}: got entries of {got} floats, but the graph's have {want}")
 
 
 def _check_apart(found: list[TableFiles]) -> None:

@@ -87,16 +87,25 @@ def load_op_library(path: str | os.PathLike[str] | None = None) -> Any:
     """Load the ops' library and return its Python module. Loading it again does nothing.
 
     Args:
-        path: The library; by default :func:`mexport_pb.runtime.ops_build.find_ops_library` tells.
+        path: The library; by default the one that was loaded before, else the one that
+            :func:`mexport_pb.runtime.ops_build.find_ops_library` finds.
 
     Raises:
         MexportError: There is no library for the installed TensorFlow, it is for another one, or other ops of the same
             names are loaded. The message names the command that compiles one.
     """
-    return _load(os.fspath(path if path is not None else find_ops_library()))
+    if path is None and _loaded:
+        return next(iter(_loaded.values()))
+    path = os.path.realpath(path if path is not None else find_ops_library())
+    if path not in _loaded:
+        _loaded[path] = _load(path)
+    return _loaded[path]
 
 
-@functools.cache
+# By path; a process has one at most.
+_loaded: dict[str, Any] = {}
+
+
 def _load(path: str) -> Any:
     tf = tensorflow()
     try:
@@ -105,6 +114,9 @@ def _load(path: str) -> Any:
         raise MexportError(
             f"{path}: tensorflow {tf.__version__} cannot load it: {error}; run `{COMMAND}` to compile one for it"
         ) from error
+    if not hasattr(module, "monolith_hash_table"):
+        # TensorFlow passes over ops that are there already, and their kernels may be those of either library.
+        raise MexportError(f"{path}: got no table ops of its own, want one library of them in a process")
     _register_gradients()
     _register_collections()
     return module

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mexport_pb.errors import MexportError
+from mexport_pb.errors import InvalidArgumentError, MexportError
 
 __all__ = ["COMMAND", "build_ops", "find_ops_library"]
 
@@ -34,6 +36,8 @@ _CORE_FLAGS = (
 )
 _KERNEL_FLAGS = ("-std=c++17", *_CORE_FLAGS[1:])
 _LONGEST_OUTPUT = 4000
+# All of them are imported as tensorflow. cpp/tf_ops/CMakeLists.txt has the same.
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-rocm", "tf-nightly", "tf-nightly-cpu")
 
 
 def tensorflow_version() -> str:
@@ -42,10 +46,10 @@ def tensorflow_version() -> str:
     Raises:
         MexportError: there is none.
     """
-    try:
-        return importlib.metadata.version("tensorflow")
-    except importlib.metadata.PackageNotFoundError:
-        raise MexportError("mexport_pb.runtime: tensorflow is not installed") from None
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(package)
+    raise MexportError("mexport_pb.runtime: tensorflow is not installed")
 
 
 def find_ops_library() -> Path:
@@ -81,6 +85,7 @@ def build_ops(output: str | os.PathLike[str] | None = None, *, jobs: int | None 
         The library's path.
 
     Raises:
+        InvalidArgumentError: `jobs` is less than 1.
         MexportError: there is no TensorFlow, no compiler (``$CXX``, by default g++) or no source, or compiling fails.
     """
     version = tensorflow_version()
@@ -88,9 +93,13 @@ def build_ops(output: str | os.PathLike[str] | None = None, *, jobs: int | None 
     if source is None:
         raise MexportError(f"mexport_pb.runtime: {_SOURCES[0]}: the sources of the table ops are not there")
     path = Path(output) if output is not None else _cached_path(version)
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        raise MexportError(f"mexport_pb.runtime: no compiler: got {compiler!r}, want a C++20 compiler; set CXX to one")
+    if jobs is not None and jobs < 1:
+        raise InvalidArgumentError(f"jobs: got {jobs}, want at least 1")
+    compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    if shutil.which(compiler[0]) is None:
+        raise MexportError(
+            f"mexport_pb.runtime: no compiler: got {compiler[0]!r}, want a C++20 compiler; set CXX to one"
+        )
     compile_flags, link_flags = _tensorflow_flags()
     # Those headers are not ours to warn of.
     compile_flags = [flag.replace("-I", "-isystem", 1) if flag.startswith("-I") else flag for flag in compile_flags]
@@ -102,7 +111,7 @@ def build_ops(output: str | os.PathLike[str] | None = None, *, jobs: int | None 
             target = Path(folder, f"{number}.o")
             kernel = file.parent.name == "kernels"
             flags = [*_KERNEL_FLAGS, *compile_flags] if kernel else list(_CORE_FLAGS)
-            _run([compiler, *flags, f"-I{source}", "-c", str(file), "-o", str(target)])
+            _run([*compiler, *flags, f"-I{source}", "-c", str(file), "-o", str(target)])
             return target
 
         with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
@@ -110,7 +119,7 @@ def build_ops(output: str | os.PathLike[str] | None = None, *, jobs: int | None 
         # Made beside its place and renamed: a library is there as a whole or not at all.
         unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
-            _run([compiler, "-shared", "-pthread", *map(str, objects), *link_flags, "-o", str(unfinished)])
+            _run([*compiler, "-shared", "-pthread", *map(str, objects), *link_flags, "-o", str(unfinished)])
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)

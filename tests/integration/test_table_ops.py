@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -494,6 +496,25 @@ def test_eager_and_functions():
 
     assert train(tf.constant([1, 5], tf.int64)).numpy().tolist() == [[3], [1]]
     assert ops.hash_table_size(handle).numpy() == 2
+
+
+def test_a_library_is_used_from_where_it_was_loaded_and_no_second_one_is(tmp_path):
+    script = """
+import shutil, sys
+from mexport_pb.errors import MexportError
+from mexport_pb.runtime import load_op_library, ops, ops_build
+other = sys.argv[1] + "/other.so"
+shutil.copy(ops_build.find_ops_library(), other)
+load_op_library(other)
+assert ops.hash_table_size  # by the library that is there
+ops.dummy_hash_filter(shared_name="f")
+try:
+    load_op_library(ops_build.find_ops_library())
+except MexportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    assert "want one library of them in a process" in done.stdout
 
 
 def test_a_library_for_another_tensorflow_names_the_command(tmp_path, monkeypatch):

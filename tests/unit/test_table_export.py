@@ -247,6 +247,10 @@ def broken(kind, assets):
         case "dimension":
             mx.write_table(assets / SINGLE, dump(5, 3), 2)
             return mx.MismatchError, f"table '{SINGLE}': .* got entries of 3 floats, but the graph's have 4"
+        case "dimension of one file":
+            mx.write_table(assets / "other", dump(5, 3), 2)
+            (assets / "other-00001-of-00002").rename(assets / f"{SINGLE}-00001-of-00002")
+            return mx.MismatchError, f"{SINGLE}-00001-of-00002: got entries of 3 floats, but the graph's have 4"
         case "dimension of many":
             mx.write_multi_table(assets / MULTI, {"a": DUMPS["a"], "b": dump(9, 5)}, 2)
             return mx.MismatchError, "table 'b': .* got entries of 5 floats, but the graph's have 3"
@@ -261,6 +265,10 @@ def broken(kind, assets):
             first.unlink()
             first.mkdir()
             return mx.MismatchError, "got a link or no file, want a regular file"
+        case "cut":
+            last = assets / f"{SINGLE}-00001-of-00002"
+            last.write_bytes(last.read_bytes()[:-5])
+            return mx.MexportError, "ends within a record|truncated|offset"
         case "damaged":
             first.write_bytes(b"\0" * 100)
             return mx.RecordError, "length"
@@ -275,10 +283,12 @@ def broken(kind, assets):
         "incomplete",
         "mixed",
         "dimension",
+        "dimension of one file",
         "dimension of many",
         "no meta",
         "link",
         "folder",
+        "cut",
         "damaged",
     ],
 )
