@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import posixpath
 from typing import Any
@@ -82,7 +83,7 @@ class SaveHelper:
         return {int(step) for step in steps if step.isascii() and step.isdigit()}
 
 
-class AssetsSaverListener(_Listener):  # type: ignore[misc]
+class AssetsSaverListener(_Listener, abc.ABC):  # type: ignore[misc]
     """Saves something into ``<checkpoint>.assets/`` before the variables are, and deletes it after they are.
 
     The folder of a checkpoint goes when the Saver forgot the checkpoint, as it does by its ``max_to_keep``, and
@@ -116,8 +117,8 @@ class AssetsSaverListener(_Listener):  # type: ignore[misc]
             if not tf.io.gfile.exists(f"{prefix}.index") and tf.io.gfile.isdir(folder):
                 tf.io.gfile.rmtree(folder)
 
-    def _save(self, session: Any, folder: str, step: int) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _save(self, session: Any, folder: str, step: int) -> None: ...
 
 
 class NoFirstSaveCheckpointSaverHook(_SaverHook):  # type: ignore[misc]
