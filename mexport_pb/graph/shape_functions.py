@@ -12,6 +12,7 @@ import numpy as np
 
 from mexport_pb._proto.graph_pb2 import AttrValue, NodeDef
 from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.graph.partition_shapes import PARTITION_SHAPES
 from mexport_pb.graph.shapes import (
     broadcast,
     constant_of,
@@ -612,5 +613,6 @@ _GROUPS: Final[dict[ShapeFunction, str]] = {
 
 _FUNCTIONS: Final[dict[str, ShapeFunction]] = {
     **{op: function for function, ops in _GROUPS.items() for op in ops.split()},
+    **PARTITION_SHAPES,
     **TABLE_SHAPES,
 }

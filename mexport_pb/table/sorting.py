@@ -60,7 +60,7 @@ def sort_entries(
     *,
     on_conflict: OnConflict = "error",
     parts: int = 1,
-    part_of: Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.uint64]] | None = None,
+    part_of: Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.int32]] | None = None,
 ) -> list[Spool]:
     """Merge sources.
 
@@ -226,7 +226,7 @@ def _merge(
     name: str,
     on_conflict: OnConflict,
     parts: int,
-    part_of: Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.uint64]] | None,
+    part_of: Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.int32]] | None,
 ) -> list[Spool]:
     writers: list[SpoolWriter] = []
     try:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.table.locate import COLUMN_SUFFIXES, TableFiles, find_tables
+from mexport_pb.table.partition import ps_of
 from mexport_pb.table.shards import PathLike, check_shard_count
 from mexport_pb.table.sorting import OnConflict, check_on_conflict, sort_entries
 from mexport_pb.table.source import Source, open_source, open_tables
@@ -147,8 +148,8 @@ def partition_table(
 ) -> list[int]:
     """Divide a table as parameter servers do: table i of n gets the ids with ``id mod n = i``.
 
-    The id is taken as an unsigned number. For ids from 2^63 on, which are negative as int64, the remainder of the
-    signed number is another one unless ``num_tables`` is a power of two.
+    The id is taken as an unsigned number, see :func:`mexport_pb.table.partition.ps_of`. For ids from 2^63 on, which are
+    negative as int64, the remainder of the signed number is another one unless ``num_tables`` is a power of two.
 
     Args:
         source: Names one table, as for :func:`find_tables`.
@@ -174,8 +175,8 @@ def partition_table(
     _check_shards(num_shards)
     files = _one(source)
 
-    def part_of(ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        return ids % np.uint64(num_tables)
+    def part_of(ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
+        return ps_of(ids, num_tables)
 
     with _work(base) as work:
         opened = open_source(files, table, work)
