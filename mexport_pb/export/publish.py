@@ -19,12 +19,19 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mexport_pb.errors import PublishError, VersionExistsError
 
-__all__ = ["TEMP_PREFIX", "StagedDirectory", "remove_dead_stagings", "staged_directory"]
+__all__ = [
+    "TEMP_PREFIX",
+    "StagedDirectory",
+    "is_staging_name",
+    "remove_dead_stagings",
+    "staged_directory",
+    "withdraw_directories",
+]
 
 TEMP_PREFIX = "temp-"
 """What the names of staged directories begin with: not a number, so no server takes one for a version."""
@@ -134,7 +141,7 @@ def remove_dead_stagings(parent: str | os.PathLike[str]) -> list[Path]:
     removed: list[Path] = []
     with os.scandir(parent) as entries:
         # Only names of our own making: other tools keep temp-… folders too.
-        candidates = [Path(e.path) for e in entries if _is_staging_name(e.name) and e.is_dir(follow_symlinks=False)]
+        candidates = [Path(e.path) for e in entries if is_staging_name(e.name) and e.is_dir(follow_symlinks=False)]
     for candidate in candidates:
         lock = _try_lock(candidate)
         if lock is None:
@@ -151,11 +158,36 @@ def remove_dead_stagings(parent: str | os.PathLike[str]) -> list[Path]:
     return removed
 
 
+def withdraw_directories(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Takes published directories back, whole: each gets a name that no server takes for a version.
+
+    The names are those of dead exports, so that the next export removes what the caller does not.
+
+    Args:
+        paths: Directories of one folder.
+
+    Returns:
+        Where they are now, to be removed by the caller. When this returns, the old names stay gone if power is lost.
+
+    Raises:
+        OSError: A directory cannot be renamed; those before it are.
+    """
+    withdrawn: list[Path] = []
+    for path in map(Path, paths):
+        target = path.parent / _staging_name(path)
+        _rename_noreplace(path, target)
+        withdrawn.append(target)
+    for folder in {path.parent for path in withdrawn}:
+        _sync(folder)
+    return withdrawn
+
+
 def _staging_name(target: Path) -> str:
     return f"{TEMP_PREFIX}{target.name}-{os.getpid()}-{secrets.token_hex(8)}"
 
 
-def _is_staging_name(name: str) -> bool:
+def is_staging_name(name: str) -> bool:
+    """Whether a directory of this name may be in the making, or half removed."""
     parts = name.rsplit("-", 2)
     return (
         name.startswith(TEMP_PREFIX)
