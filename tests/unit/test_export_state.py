@@ -231,7 +231,7 @@ class TestPrune:
         def fail(source, target):
             raise PermissionError(13, "not allowed", str(source))
 
-        monkeypatch.setattr("mexport_pb.export.publish._rename_noreplace", fail)
+        monkeypatch.setattr("mexport_pb.export.publish.rename_noreplace", fail)
         with pytest.raises(PermissionError, match="entry/1001"):
             record_exports([str(tmp_path / name / "1002") for name in ("ps_0", "entry")], 2, lambda folder: set())
         for name in ("entry", "ps_0"):
