@@ -274,16 +274,18 @@ class BaseExporter(abc.ABC):
         strip_default_attrs: bool = True,
         global_step: int | None = None,
         tables: TableMode | None = None,
+        table_checkpoint: Path_ | None = None,
         place: Callable[[MetaGraphDef], MetaGraphDef] | None = None,
     ) -> ModelPlan:
         """What :meth:`_export_saved_model_from_graph` writes.
 
-        ``tables`` takes the place of the exporter's own mode; ``place`` gives the graph's nodes their devices.
+        ``tables`` takes the place of the exporter's own mode, ``table_checkpoint`` that of the checkpoint for tables;
+        ``place`` gives the graph's nodes their devices.
         """
         meta_graph, output = self._serving_meta_graph(
             graph,
             export_ctx,
-            checkpoint_path,
+            checkpoint_path if table_checkpoint is None else table_checkpoint,
             restore_vars=restore_vars,
             restore_hashtable=restore_hashtable,
             assign_hashtable=assign_hashtable,
@@ -358,7 +360,7 @@ class BaseExporter(abc.ABC):
         self,
         graph: Graph,
         context: ExportContext,
-        checkpoint: Path_ | None,
+        table_checkpoint: Path_ | None,
         *,
         restore_vars: bool,
         restore_hashtable: bool,
@@ -387,7 +389,7 @@ class BaseExporter(abc.ABC):
         if restore_hashtable:
             meta_graph, restores, output = plan_tables(
                 meta_graph,
-                checkpoint,
+                table_checkpoint,
                 shared_embedding=self._shared_embedding,
                 mode=tables,
                 names_in_use=names.of(meta_graph),

@@ -20,6 +20,7 @@ from mexport_pb.export.context import ExportContext, ExportMode, enter_export_mo
 from mexport_pb.export.group import ENTRY, GroupMember, recovered_base, staged_group
 from mexport_pb.export.model_plan import ModelPlan, Path_
 from mexport_pb.export.parallel import Check, Task, run_tasks
+from mexport_pb.export.resharded import resharded_checkpoint
 from mexport_pb.export.source import Graph, GraphSource
 from mexport_pb.export.spec import ModelFn, ReceiverFn
 from mexport_pb.export.table_output import TableMode, check_table_mode
@@ -29,6 +30,7 @@ from mexport_pb.export.writer import Validation, write_plan
 from mexport_pb.graph.placement import place_on_cpu
 from mexport_pb.table import ServingTables
 from mexport_pb.table.files import thread_count
+from mexport_pb.table.partition import check_num_ps
 
 __all__ = ["DistributedExporter"]
 
@@ -79,6 +81,9 @@ class DistributedExporter(BaseExporter):
         validate: As for :class:`BaseExporter`; for each sub-model.
         tables: As for :class:`BaseExporter`; ``memory_bytes`` is for all threads together.
         threads: How many sub-models are written at a time; as many as there are processors if None.
+        num_ps: How many parameter servers the export is for. model_fn builds ``ps_0`` to ``ps_<num_ps - 1>``, whose ids
+            are those with ``id mod num_ps``; where the checkpoint's tables are of another number, their rows are moved.
+            None: as many as model_fn builds, and the checkpoint's tables as they are.
 
     Attributes:
         table_ledgers: Where tables were made smaller, what became of each row, by published directory.
@@ -104,6 +109,7 @@ class DistributedExporter(BaseExporter):
         validate: Validation = "structure",
         tables: TableMode = "copy",
         threads: int | None = None,
+        num_ps: int | None = None,
     ) -> None:
         super().__init__(
             model_fn,
@@ -126,6 +132,9 @@ class DistributedExporter(BaseExporter):
         self._include_graphs = None if include_graphs is None else frozenset(include_graphs)
         self._freeze_variable = freeze_variable
         self._threads = thread_count(threads)
+        if num_ps is not None:
+            check_num_ps(num_ps)
+        self._num_ps = num_ps
 
     def export_saved_model(
         self,
@@ -146,19 +155,36 @@ class DistributedExporter(BaseExporter):
             PublishError: The version could not be published; the message says what was done.
             MexportError: As :func:`mexport_pb.write_saved_model`; nothing was published.
         """
-        context = ExportContext(self._with_remote_gpu, source=self._source)
+        context = ExportContext(self._with_remote_gpu, source=self._source, num_ps=self._num_ps)
         checkpoint = self._find_checkpoint(checkpoint_path)
         step = self._version_step(checkpoint, global_step)
         with enter_export_mode(ExportMode.DISTRIBUTED, context), self._export_environment():
             graph = self._source.new_graph()
             self._run_model_fn(graph, context, serving_input_receiver_fn)
-            models = self._wanted(_sub_models(graph, context), step)
+            all_models = _sub_models(graph, context)
+            self._check_servers(all_models)
+            models = self._wanted(all_models, step)
             if not models:
                 _log.info("%s: nothing to export", self._export_dir_base)
                 return {}
-            # Everything is planned before a byte is written: a table whose files are missing costs nothing.
-            plans = {model.name: self._plan(model, context, checkpoint, global_step, models) for model in models}
-            return self._write(models, plans, step)
+            with self._tables_of_servers(models, checkpoint) as tables:
+                # Everything is planned before a byte is written: a table whose files are missing costs nothing.
+                plans = {
+                    model.name: self._plan(model, context, checkpoint, tables, global_step, models) for model in models
+                }
+                return self._write(models, plans, step)
+
+    def _check_servers(self, models: list[_SubModel]) -> None:
+        servers = {model.name for model in models if model.kind == "server"}
+        if self._num_ps is not None and servers != {f"ps_{i}" for i in range(self._num_ps)}:
+            got = ", ".join(sorted(servers)) or "none"
+            raise InvalidArgumentError(f"num_ps is {self._num_ps}: want sub-graphs ps_0 and so on, so many; got {got}")
+
+    def _tables_of_servers(self, models: list[_SubModel], checkpoint: str) -> AbstractContextManager[str]:
+        """The prefix of the folder with the tables of so many servers as there will be."""
+        if self._num_ps is None or not any(model.kind == "server" for model in models):
+            return nullcontext(checkpoint)
+        return resharded_checkpoint(checkpoint, self._num_ps, self._export_dir_base, self._threads)
 
     def _wanted(self, models: list[_SubModel], step: int | None) -> list[_SubModel]:
         """Those sub-models that are asked for and not there yet, after what dead exporters left was cleaned up."""
@@ -182,6 +208,7 @@ class DistributedExporter(BaseExporter):
         model: _SubModel,
         context: ExportContext,
         checkpoint: str,
+        tables: str,
         global_step: int | None,
         models: list[_SubModel],
     ) -> ModelPlan:
@@ -199,15 +226,27 @@ class DistributedExporter(BaseExporter):
             )
         if model.kind == "dense_part" and self._freeze_variable:
             return self._plan_frozen_saved_model(model.graph, checkpoint, export_ctx=context)
-        return self._plan_saved_model(
+        moved = model.kind == "server" and tables != checkpoint
+        mode = self._table_mode(min(self._threads, len(models)))
+        plan = self._plan_saved_model(
             model.graph,
             checkpoint,
             export_ctx=context,
             restore_hashtable=model.kind != "dense_part",
             assign_hashtable=model.kind != "dense_part",
             global_step=global_step,
-            tables=self._table_mode(min(self._threads, len(models))),
+            # The files in scratch space are ours: no second copy of them is needed.
+            tables="hardlink" if moved and mode == "copy" else mode,
+            table_checkpoint=tables if moved else checkpoint,
         )
+        if moved and plan.tables is not None:
+            for files in plan.tables.tables:
+                if files.shared:
+                    raise InvalidArgumentError(
+                        f"table {files.table.name!r}: is shared with the checkpoint, which has not the tables of "
+                        f"{self._num_ps} parameter servers"
+                    )
+        return plan
 
     def _table_mode(self, parts: int) -> TableMode:
         mode = check_table_mode(self._tables)

@@ -146,6 +146,7 @@ def reshard_tables(
     old_num_ps: int | None = None,
     any_placement: bool = False,
     num_shards: int | None = None,
+    copy_rest: bool = True,
 ) -> ReshardReport:
     """Divide tables among another number of parameter servers.
 
@@ -160,10 +161,11 @@ def reshard_tables(
             The workers must see the files. None: a pool of processes that are spawned, so a script that calls this
             needs its ``if __name__ == "__main__"``.
         workers: The number of these processes; as many as processors when None. 1 works in this process.
-        tables: Which tables of the folder; all that are divided when None. The rest is copied.
+        tables: Which tables of the folder; all that are divided when None.
         old_num_ps: The number of servers that there were; by the tables' names when None.
         any_placement: Take rows wherever they are; else one that is not with the server ``id mod N`` is an error.
         num_shards: The files of each new table; the most that one of the old ones has when None.
+        copy_rest: Copy the other files of the folder.
 
     Raises:
         InvalidArgumentError: A number is out of range, there is no such table, or the output is there.
@@ -178,7 +180,8 @@ def reshard_tables(
     options = _Options(num_ps, executor, workers, old_num_ps, any_placement, num_shards)
     if os.path.isdir(origin):
         found = find_ps_tables(origin, tables=tables, num_ps=old_num_ps)
-        job = _Job(target, found, {each.name: each.name for each in found}, _others(origin, found), options)
+        rest = _others(origin, found) if copy_rest else []
+        job = _Job(target, found, {each.name: each.name for each in found}, rest, options)
         job.moves = [(job.assets, target)]
         return job.run()
     if tables is not None:
@@ -212,7 +215,7 @@ def reshard_checkpoint(
         output: Prefix of the new checkpoint.
         executor: Runs the work.
         workers: The number of processes.
-        tables: Which tables.
+        tables: Which tables. The rest is copied.
         old_num_ps: The number of servers that there were.
         any_placement: Take rows wherever they are.
         num_shards: The files of each new table.

@@ -199,3 +199,38 @@ def test_a_version_that_an_upstream_job_wrote_down_goes(tmp_path):
     train(tmp_path, listener(tmp_path, FakeExporter(models), on_error="raise"), first=4)
     assert not (models / "5").exists()
     assert [step for _, step in entries(models)] == [5]
+
+
+def distributed_model_fn(features, mode, config):
+    for ps in range(2):
+        with mx.get_current_export_ctx().sub_graph(f"ps_{ps}").as_default() as graph:
+            ids = v1.placeholder(tf.int64, [None], name="ids")
+            rows = hash_table_ops.test_hash_table(2, name_suffix=f"slots_{ps}").lookup(ids)
+            mx.get_current_export_ctx().add_signature(graph, "lookup", {"ids": ids}, {"rows": rows})
+    return mx.EstimatorSpec(mode, {"ids": tf.identity(features["ids"])})
+
+
+def test_a_distributed_version_goes_with_its_checkpoint(tmp_path):
+    model_dir, models = tmp_path / "train", tmp_path / "models"
+    exporter = mx.DistributedExporter(
+        distributed_model_fn, model_dir, models, source=TensorFlowSource(), global_step_as_timestamp=True
+    )
+
+    def build():
+        return [
+            hash_table_ops.test_hash_table(2, name_suffix=f"slots_{ps}")
+            .assign(tf.constant([ps], tf.int64), [[1.0, 2]])
+            .as_op()
+            for ps in range(2)
+        ]
+
+    train(
+        model_dir,
+        listener(model_dir, exporter, on_error="raise"),
+        steps=2,
+        build=build,
+        before=[HashTableCheckpointSaverListener(model_dir / "model.ckpt")],
+    )
+    for name in ("entry", "ps_0", "ps_1"):
+        assert sorted(os.listdir(models / name)) == ["2", STATE_FILENAME]
+        assert entries(models / name) == [(str(models / name / "2"), 2)]
