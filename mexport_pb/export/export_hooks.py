@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol, get_args
 
-from mexport_pb.errors import InvalidArgumentError
+from mexport_pb.errors import InvalidArgumentError, VersionExistsError
 from mexport_pb.export.spec import ReceiverFn
 from mexport_pb.export.state import get_global_step, record_exports
 from mexport_pb.runtime._tensorflow import tensorflow
@@ -40,7 +40,8 @@ class ExportSaverListener(_Listener):  # type: ignore[misc]
     books are kept in each folder of versions (:mod:`mexport_pb.export.state`).
 
     An export that fails is logged with its traceback, and training goes on; the next checkpoint is the next try.
-    Monolith's listener ends the job there, as this one does with ``on_error="raise"``.
+    Monolith's listener ends the job there, as this one does with ``on_error="raise"``. A version that is there already,
+    as when a job is started again and saves the step that it began with, is no failure.
 
     Args:
         save_path: What the names of the checkpoints have in front of ``-<step>``, ``<model_dir>/model.ckpt``.
@@ -99,6 +100,9 @@ class ExportSaverListener(_Listener):  # type: ignore[misc]
                 _log.warning("%s: is not in the list of checkpoints: no version is removed", checkpoint)
             keep = functools.partial(self._steps_to_keep, existing) if step in existing else None
             record_exports(map(os.fsdecode, paths), step, keep)
+        except VersionExistsError as error:
+            # Of a job that was started again, and saves the checkpoint once more that it began with.
+            _log.warning("%s is not exported again: %s", checkpoint, error)
         except Exception as error:
             self.failures += 1
             self.last_error = error

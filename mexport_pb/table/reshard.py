@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,10 +23,11 @@ from mexport_pb.bundle import copy_bundle
 from mexport_pb.errors import DataError, InvalidArgumentError, MexportError, TableError
 from mexport_pb.messages.text import to_text
 from mexport_pb.table.files import thread_count
-from mexport_pb.table.locate import TableFiles, find_tables
+from mexport_pb.table.locate import TableFiles
+from mexport_pb.table.multi import meta_basename
 from mexport_pb.table.partition import check_num_ps
 from mexport_pb.table.reshard_kernel import JoinTask, ShardTask, join_parts, split_shard
-from mexport_pb.table.shards import PathLike, check_shard_count, locked_folder
+from mexport_pb.table.shards import PathLike, check_shard_count, complete_shards, group_shards, locked_folder
 from mexport_pb.table.staged_file import check_target, staged_file
 
 __all__ = ["PsTables", "ReshardReport", "find_ps_tables", "reshard_checkpoint", "reshard_tables"]
@@ -104,22 +106,39 @@ def find_ps_tables(
     base = os.fspath(folder)
     if not os.path.isdir(base):
         raise InvalidArgumentError(f"{base}: is no folder of tables")
-    found: dict[str, dict[int, TableFiles]] = {}
-    for dump in find_tables([base]) if os.listdir(base) else []:
-        name = os.path.basename(dump.name)
+    groups = group_shards(os.listdir(base))
+    names: dict[str, dict[int, str]] = {}
+    for name in groups:
         match = _PS_TABLE.fullmatch(name)
-        if match is not None and not _FILTER.fullmatch(name) and not dump.is_columns:
-            found.setdefault(match[1], {})[int(match[2])] = dump
-    if tables is not None:
-        for name in tables:
-            if name not in found:
-                raise InvalidArgumentError(
-                    f"{base}: no table {name!r} of parameter servers, {name}_0 and so on; "
-                    f"there are: {', '.join(sorted(found)) or 'none'}"
-                )
-        found = {name: found[name] for name in tables}
+        if match is not None and not _FILTER.fullmatch(name):
+            names.setdefault(match[1], {})[int(match[2])] = name
+    for name in tables or ():
+        if name not in names:
+            raise InvalidArgumentError(
+                f"{base}: no table {name!r} of parameter servers, {name}_0 and so on; "
+                f"there are: {', '.join(sorted(names)) or 'none'}"
+            )
+    wanted = {name: names[name] for name in (names if tables is None else tables)}
+    # Others may be incomplete, as while they are written.
+    found = {name: {ps: _dump(base, dump, groups) for ps, dump in of_ps.items()} for name, of_ps in wanted.items()}
     servers = max((max(of_ps) + 1 for of_ps in found.values()), default=0) if num_ps is None else num_ps
     return [PsTables(name, _complete(base, name, found[name], servers)) for name in sorted(found)]
+
+
+def _dump(folder: str, name: str, groups: Mapping[str, list[tuple[str, int, int]]]) -> TableFiles:
+    """A dump by one look at its folder, which may have thousands of them."""
+    try:
+        paths = complete_shards(name, groups)
+        metas = complete_shards(meta_basename(name), groups) if meta_basename(name) in groups else []
+    except TableError as error:
+        raise TableError(str(error), path=folder) from None
+    if metas and len(metas) != len(paths):
+        raise TableError(f"{name}: got {len(metas)} meta files, want {len(paths)}", path=folder)
+    files, notes = (tuple(os.path.join(folder, entry) for entry in entries) for entries in (paths, metas))
+    for path in (*files, *notes):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise TableError("not a regular file", path=path)
+    return TableFiles(os.path.join(folder, name), files, notes)
 
 
 def _complete(folder: str, name: str, of_ps: Mapping[int, TableFiles], servers: int) -> tuple[TableFiles, ...]:
@@ -501,7 +520,10 @@ def _run(
                 with contextlib.suppress(Exception):
                     future.result()
         if isinstance(error, BrokenProcessPool):
-            raise MexportError(f"a worker died: {error} The same command goes on where this one was.") from error
+            raise MexportError(
+                f"a worker died: {error} The same command goes on where this one was. (Workers are spawned: a script "
+                'needs if __name__ == "__main__" around its work.)'
+            ) from error
         raise
     return results
 

@@ -27,7 +27,7 @@ from mexport_pb.table.partition import ps_of
 from mexport_pb.table.shards import ShardSet, shard_path
 from mexport_pb.table.sorting import sort_entries
 from mexport_pb.table.source import DumpSource, Part, Source, find_compression, open_tables
-from mexport_pb.table.spool import Spool, stage_multi_table, stage_table
+from mexport_pb.table.spool import Spool, stage_multi_table, stage_table, write_multi_files
 from mexport_pb.table.staged_file import blaming
 from mexport_pb.table.tools import sort_multi
 
@@ -124,10 +124,8 @@ def join_parts(task: JoinTask) -> int:
     try:
         with contextlib.ExitStack() as stack, blaming(task.basename):
             if task.is_multi:
-                files = [
-                    TableFiles(origin, (shard_path(path, 0, 1),), (shard_path(meta_basename(path), 0, 1),))
-                    for path, origin in task.parts
-                ]
+                parts = [(origin, *_part_files(path)) for path, origin in task.parts]
+                files = [TableFiles(origin, (data,), (note,)) for origin, data, note in parts]
                 spools = sort_multi(files, work, "error")
                 _check_rows(task, sum(spool.rows for spool in spools.values()))
                 stage_multi_table(stack, spools, task.basename, task.num_shards).commit()
@@ -142,6 +140,11 @@ def join_parts(task: JoinTask) -> int:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return task.rows
+
+
+def _part_files(path: str) -> tuple[str, str]:
+    """The file with the entries of a part of several tables, and its ``.meta`` file."""
+    return shard_path(path, 0, 1), shard_path(meta_basename(path), 0, 1)
 
 
 def _check_rows(task: JoinTask, got: int) -> None:
@@ -207,8 +210,8 @@ def _split_several(task: ShardTask, meta: str, folder: str, work: str) -> list[i
     divided = {name: _divide(source, task, work) for name, source in tables.items()}
     for target in range(task.target_num_ps):
         spools = {name: of_table[target] for name, of_table in divided.items()}
-        with contextlib.ExitStack() as stack:
-            stage_multi_table(stack, spools, os.path.join(folder, str(target)), 1).commit()
+        data, note = _part_files(os.path.join(folder, str(target)))
+        write_multi_files(spools, [data], [note], durable=False)
     return [sum(of_table[target].rows for of_table in divided.values()) for target in range(task.target_num_ps)]
 
 

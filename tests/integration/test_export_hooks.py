@@ -139,6 +139,14 @@ class TestFailure:
         with pytest.raises(InvalidArgumentError, match="on_error: got 'die', want one of log, raise"):
             listener(tmp_path, exporter, on_error="die")
 
+    def test_a_version_that_is_there_is_none(self, tmp_path, caplog):
+        exporter = FakeExporter(tmp_path / "models")
+        exporter.error = mx.VersionExistsError("5: the export target is there already")
+        saved = listener(tmp_path, exporter, on_error="raise")
+        train(tmp_path, saved, first=4)
+        assert (saved.failures, saved.last_error) == (0, None)
+        assert "model.ckpt-5 is not exported again: 5: the export target is there already" in caplog.text
+
     def test_damaged_books_are_a_failure_and_stay(self, tmp_path):
         models = tmp_path / "models"
         models.mkdir()

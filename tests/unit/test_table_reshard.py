@@ -12,7 +12,7 @@ import pytest
 
 import mexport_pb as mx
 from mexport_pb.record import RecordReader, write_records
-from mexport_pb.table import reshard
+from mexport_pb.table import reshard, sorting
 from mexport_pb.table.layout import concatenate, take
 from mexport_pb.table.partition import ps_of
 from mexport_pb.table.reshard import find_ps_tables
@@ -64,7 +64,12 @@ class TestThereAndBack:
         small(tmp_path / "m", 3, tmp_path / "back")
         assert files_of(tmp_path / "back") == files_of(tmp_path / "n")
 
-    def test_other_orders_and_encodings_become_canonical(self, tmp_path):
+    @pytest.mark.parametrize("small_pieces", [False, True])
+    def test_other_orders_and_encodings_become_canonical(self, tmp_path, monkeypatch, small_pieces):
+        if small_pieces:
+            monkeypatch.setattr(sorting, "_MAX_CHUNK_ROWS", 20)
+            monkeypatch.setattr(sorting, "MEMORY", 5_000)
+            monkeypatch.setattr(sorting, "_FAN_IN", 3)
         dump = make_table(random_ids(200))
         for ps in range(3):
             (tmp_path / "n").mkdir(exist_ok=True)
@@ -91,6 +96,13 @@ class TestThereAndBack:
         assert len(os.listdir(tmp_path / "elsewhere")) == 12
         with pytest.raises(mx.InvalidArgumentError, match="new_0-00000-of-00002: is there already"):
             small(tmp_path / MD5, 3, tmp_path / "new")
+
+    def test_one_table_beside_one_that_is_being_written(self, tmp_path):
+        write_ps_tables(tmp_path / "n", 2)
+        (tmp_path / "n" / f"{MULTI}_1.meta-00001-of-00002").unlink()
+        small(tmp_path / "n" / MD5, 3, tmp_path / "t")
+        with pytest.raises(mx.TableError, match="shard 1 doesn't show up"):
+            small(tmp_path / "n", 3, tmp_path / "m")
 
     def test_relative_paths(self, tmp_path, monkeypatch):
         write_ps_tables(tmp_path / "n", 2)
@@ -201,7 +213,7 @@ class TestWrongInput:
             path.mkdir()
         elif damage != "gone":
             path.write_bytes(data if damage == "flip" else data[: len(data) // 2])
-        self.fails(tmp_path / "n", "n/|00001 doesn't show up", error=mx.DataError)
+        self.fails(tmp_path / "n", "n/|shard 1 doesn't show up", error=mx.DataError)
 
     @pytest.mark.parametrize("damage", ["cut", "count", "foreign"])
     def test_damaged_meta_files(self, tmp_path, damage):
