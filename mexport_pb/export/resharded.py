@@ -11,7 +11,8 @@ from typing import Final
 
 from mexport_pb.export.publish import staged_directory
 from mexport_pb.export.table_files import assets_folder
-from mexport_pb.table.reshard import find_ps_tables, reshard_tables
+from mexport_pb.table.reshard import reshard_tables
+from mexport_pb.table.reshard_find import find_ps_tables
 
 __all__ = ["resharded_checkpoint"]
 

@@ -17,6 +17,7 @@ from mexport_pb.table.dump import TableDump, from_columns, to_columns
 from mexport_pb.table.files import thread_count
 from mexport_pb.table.layout import TableLayout, take
 from mexport_pb.table.shards import ShardStaging, check_shard_count
+from mexport_pb.table.staged_file import sync
 
 __all__ = ["Spool", "SpoolWriter", "stage_multi_table", "stage_table", "write_multi_files"]
 
@@ -129,7 +130,7 @@ def stage_table(stack: contextlib.ExitStack, spool: Spool, basename: str, num_sh
     (targets,) = staging.temporary
     _cut(spool, targets)
     for target in targets:
-        _sync(target)
+        sync(target)
     return staging
 
 
@@ -202,11 +203,3 @@ def _move(reader: RecordReader, writer: RecordWriter, records: int) -> None:
         batch = reader.read_batch(min(records, 1 << 16), _COPY_BYTES)
         writer.write_batch(batch.data.data, batch.offsets)
         records -= len(batch)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,10 +12,10 @@ import pytest
 
 import mexport_pb as mx
 from mexport_pb.record import RecordReader, write_records
-from mexport_pb.table import reshard, sorting
+from mexport_pb.table import reshard_tasks, sorting
 from mexport_pb.table.layout import concatenate, take
 from mexport_pb.table.partition import ps_of
-from mexport_pb.table.reshard import find_ps_tables
+from mexport_pb.table.reshard_find import find_ps_tables
 from mexport_pb.table.reshard_kernel import JoinTask, ShardTask, join_parts, split_shard
 from tests.support.tables import assert_equal, files_of, make_table, random_ids
 from tests.unit.test_table_tools import write_unsorted
@@ -442,7 +442,7 @@ class TestExecutors:
                 pools.append((workers, context.get_start_method()))
                 super().__init__(workers, context)
 
-        monkeypatch.setattr(reshard, "ProcessPoolExecutor", Pool)
+        monkeypatch.setattr(reshard_tasks, "ProcessPoolExecutor", Pool)
         mx.reshard_tables(tmp_path / "n", 3, tmp_path / "m", workers=2)
         write_ps_tables(tmp_path / "want", 3)
         assert files_of(tmp_path / "m") == files_of(tmp_path / "want")
