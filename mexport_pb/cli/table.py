@@ -1,4 +1,4 @@
-"""Look into dumps of embedding hash tables; convert, merge and split them."""
+"""Look into dumps of embedding hash tables; convert, merge, split and reshard them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import datetime
 import json
 import math
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ _EXAMPLES = {
     "head": "mexport table head feed_0 -n 3 --json\n  mexport table head feed_0 --id -17 --id 0x1000000000005",
     "convert": "mexport table convert feed_0 feed.parquet\n  mexport table convert feed.npz feed_1 --shards 4",
     "merge": "mexport table merge feed_0 feed_1 -o feed --on-conflict newest\n  mexport table merge 'f_*' -o f",
+    "reshard": "mexport table reshard train/model.ckpt-9 --num-ps 3 -o train3/model.ckpt-9\n"
+    "  mexport table reshard assets/feed --num-ps 8 -o out/feed",
     "split": "mexport table split feed -o out/feed -n 4\n  mexport table split feed -o out/feed --by mod -n 5",
 }
 _SHOWN_SLOTS = 20
@@ -35,7 +38,9 @@ _SHOWN_VALUES = 6
 def add_parser(subparsers: Any) -> None:
     """Adds the subcommand."""
     parser = subparsers.add_parser(
-        "table", help="look into dumps of embedding hash tables; convert, merge and split them", description=__doc__
+        "table",
+        help="look into dumps of embedding hash tables; convert, merge, split and reshard them",
+        description=__doc__,
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
@@ -77,6 +82,7 @@ def add_parser(subparsers: Any) -> None:
         "servers hold them (ids are unsigned) (default: %(default)s)",
     )
 
+    _add_reshard(actions)
     for each in (info, head, convert, merge, split):
         each.add_argument("--table", metavar="NAME", help="which table of a dump of several")
         each.add_argument("--json", action="store_true", help="print JSON objects, one a line")
@@ -91,12 +97,44 @@ def add_parser(subparsers: Any) -> None:
         each.add_argument("--force", action="store_true", help="replace what is there")
 
 
-def _action(actions: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+def _add_reshard(actions: Any) -> None:
+    reshard = _action(
+        actions,
+        "reshard",
+        _reshard,
+        "the tables of N parameter servers to those of M: rows go to id modulo M (docs/resharding.md)",
+        "SOURCE: the prefix of a checkpoint (whose variables are copied), a folder of tables, or one table: its path "
+        "without _0.\nOUTPUT is what SOURCE is. Nothing that is there is replaced. A run that was killed goes on where "
+        "it was.\n",
+    )
+    reshard.add_argument("source", metavar="SOURCE")
+    reshard.add_argument("--num-ps", type=_count, required=True, metavar="M", help="servers that there will be")
+    reshard.add_argument("-o", "--output", required=True, metavar="OUTPUT", help="the new checkpoint, folder or table")
+    reshard.add_argument(
+        "--old-num-ps", type=_count, metavar="N", help="servers that there were (default: as the tables' names say)"
+    )
+    reshard.add_argument(
+        "--table",
+        action="append",
+        metavar="NAME",
+        help="this table, its name without _0; repeatable (default: all that are of servers; the rest is copied)",
+    )
+    reshard.add_argument(
+        "--any-placement", action="store_true", help="take rows wherever they are, not only by id modulo N"
+    )
+    reshard.add_argument(
+        "--shards", type=_count, metavar="K", help="files of each new table (default: the most of an old one)"
+    )
+    reshard.add_argument("--workers", type=_count, metavar="W", help="processes (default: one a processor)")
+    reshard.add_argument("--json", action="store_true", help="print JSON objects, one a line")
+
+
+def _action(actions: Any, name: str, run: Any, text: str, files: str = _FILES) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"{_FILES}\nexamples:\n  {_EXAMPLES[name]}",
+        epilog=f"{files}\nexamples:\n  {_EXAMPLES[name]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
@@ -268,6 +306,23 @@ def _split(options: argparse.Namespace) -> Iterator[str]:
         raise InvalidArgumentError("--shards goes with --by mod; -n is the number of files")
     rows = split_table(options.files, options.output, options.n, table=options.table, force=options.force)
     yield _done(options, {options.output: rows})
+
+
+def _reshard(options: argparse.Namespace) -> Iterator[str]:
+    from mexport_pb.table.reshard import reshard_checkpoint, reshard_tables
+
+    is_checkpoint = os.path.isdir(f"{options.source}.assets") or os.path.isfile(f"{options.source}.index")
+    report = (reshard_checkpoint if is_checkpoint else reshard_tables)(
+        options.source,
+        options.num_ps,
+        options.output,
+        workers=options.workers,
+        tables=options.table,
+        old_num_ps=options.old_num_ps,
+        any_placement=options.any_placement,
+        num_shards=options.shards,
+    )
+    yield _done(options, dict(report.rows))
 
 
 def _done(options: argparse.Namespace, written: dict[str, int]) -> str:

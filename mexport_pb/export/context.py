@@ -59,10 +59,14 @@ class ExportContext:
     Args:
         with_remote_gpu: Whether the dense part of the model goes to a model of its own, for GPU servers.
         source: What makes sub-graphs; an exporter sets its own before it runs a model_fn.
+        num_ps: How many parameter servers the export is for, whatever the checkpoint has; None leaves that to model_fn.
     """
 
-    def __init__(self, with_remote_gpu: bool = False, *, source: GraphSource | None = None) -> None:
+    def __init__(
+        self, with_remote_gpu: bool = False, *, source: GraphSource | None = None, num_ps: int | None = None
+    ) -> None:
         self.with_remote_gpu = with_remote_gpu
+        self.num_ps = num_ps
         self.source: GraphSource = source or ProtobufSource()
         self._sub_graphs: dict[str, Graph] = {}
         self._dense_sub_graphs: dict[str, Graph] = {}

@@ -58,6 +58,7 @@ from mexport_pb.table.locate import TableFiles, find_tables
 from mexport_pb.table.multi import iter_multi_table, read_multi_table, write_multi_table
 from mexport_pb.table.multi_hash_table import MultiHashTable, RaggedIds
 from mexport_pb.table.multi_table import MultiTable
+from mexport_pb.table.reshard import ReshardReport, reshard_checkpoint, reshard_tables
 from mexport_pb.table.slim import ServingTables, slim_multi_table, slim_table
 from mexport_pb.table.sorting import OnConflict
 from mexport_pb.table.tools import convert_table, merge_tables, partition_table, split_table
@@ -90,6 +91,7 @@ __all__ = [
     "OptimizerState",
     "RaggedIds",
     "RandomUniformInitializer",
+    "ReshardReport",
     "RmspropOptimizer",
     "RmspropV2Optimizer",
     "Segment",
@@ -122,6 +124,8 @@ __all__ = [
     "partition_table",
     "read_multi_table",
     "read_table",
+    "reshard_checkpoint",
+    "reshard_tables",
     "slim_multi_table",
     "slim_table",
     "split_table",

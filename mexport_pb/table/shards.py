@@ -16,7 +16,15 @@ from typing import Self, TypeAlias
 
 from mexport_pb.errors import InvalidArgumentError, TableError
 
-__all__ = ["PathLike", "auto_shard_count", "complete_shards", "find_shards", "group_shards", "shard_path"]
+__all__ = [
+    "PathLike",
+    "auto_shard_count",
+    "complete_shards",
+    "find_shards",
+    "group_shards",
+    "locked_folder",
+    "shard_path",
+]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -194,7 +202,7 @@ class ShardStaging:
         """
         with contextlib.ExitStack() as stack:
             for folder in sorted(self._folders):
-                stack.enter_context(_locked(folder))
+                stack.enter_context(locked_folder(folder))
             self._replace()
 
     def _replace(self) -> None:
@@ -232,10 +240,14 @@ class ShardStaging:
 
 
 @contextlib.contextmanager
-def _locked(folder: str) -> Iterator[None]:
+def locked_folder(folder: str) -> Iterator[None]:
     """Be the only one who replaces files in a folder; does nothing where the file system cannot lock one.
 
     The writer of the TensorFlow ops (cpp/tf_ops/shard_files.cc) takes the same lock.
+
+    Raises:
+        TimeoutError: Somebody else keeps it locked.
+        OSError: There is no such folder.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -10,7 +10,7 @@ import itertools
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +60,7 @@ def sort_entries(
     *,
     on_conflict: OnConflict = "error",
     parts: int = 1,
-    part_of: Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.int32]] | None = None,
+    part_of: Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.integer[Any]]] | None = None,
 ) -> list[Spool]:
     """Merge sources.
 
@@ -226,7 +226,7 @@ def _merge(
     name: str,
     on_conflict: OnConflict,
     parts: int,
-    part_of: Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.int32]] | None,
+    part_of: Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.integer[Any]]] | None,
 ) -> list[Spool]:
     writers: list[SpoolWriter] = []
     try:

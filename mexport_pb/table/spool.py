@@ -17,8 +17,9 @@ from mexport_pb.table.dump import TableDump, from_columns, to_columns
 from mexport_pb.table.files import thread_count
 from mexport_pb.table.layout import TableLayout, take
 from mexport_pb.table.shards import ShardStaging, check_shard_count
+from mexport_pb.table.staged_file import sync
 
-__all__ = ["Spool", "SpoolWriter", "stage_multi_table", "stage_table"]
+__all__ = ["Spool", "SpoolWriter", "stage_multi_table", "stage_table", "write_multi_files"]
 
 _PIECE_BYTES = 8 << 20
 _COPY_BYTES = 4 << 20
@@ -129,7 +130,7 @@ def stage_table(stack: contextlib.ExitStack, spool: Spool, basename: str, num_sh
     (targets,) = staging.temporary
     _cut(spool, targets)
     for target in targets:
-        _sync(target)
+        sync(target)
     return staging
 
 
@@ -137,23 +138,39 @@ def stage_multi_table(
     stack: contextlib.ExitStack, spools: Mapping[str, Spool], basename: str, num_shards: int | None
 ) -> ShardStaging:
     """Make the files of a dump of several tables; see :func:`stage_table`."""
-    names = sorted(spools)
     shards = check_shard_count(num_shards, sum(spool.rows for spool in spools.values()))
     staging = stack.enter_context(ShardStaging([basename, f"{basename}.meta"], shards))
+    write_multi_files(spools, *staging.temporary)
+    return staging
+
+
+def write_multi_files(
+    spools: Mapping[str, Spool], targets: Sequence[str], metas: Sequence[str], *, durable: bool = True
+) -> None:
+    """Write the files of a dump of several tables out of spools, whose files are gone then.
+
+    Args:
+        spools: The tables by name.
+        targets: The files with the entries.
+        metas: Their ``.meta`` files.
+        durable: Sync them.
+    """
+    names = sorted(spools)
+    shards = len(targets)
     # One file is open at a time, however many tables there are.
     pieces = {name: [f"{spools[name].path}.{shard}" for shard in range(shards)] for name in names}
     for name in names:
         _cut(spools[name], pieces[name])
-    for shard, (target, meta) in enumerate(zip(*staging.temporary, strict=True)):
+    for shard, (target, meta) in enumerate(zip(targets, metas, strict=True)):
         counts = [_share(spools[name].rows, shard, shards) for name in names]
         with RecordWriter(target, "snappy") as writer:
             for name, count in zip(names, counts, strict=True):
                 with RecordReader(pieces[name][shard]) as reader:
                     _move(reader, writer, count)
                 os.unlink(pieces[name][shard])
-            writer.sync()
-        _write_meta(meta, names, counts)
-    return staging
+            if durable:
+                writer.sync()
+        _write_meta(meta, names, counts, durable)
 
 
 def _cut(spool: Spool, targets: Sequence[str]) -> None:
@@ -168,12 +185,13 @@ def _cut(spool: Spool, targets: Sequence[str]) -> None:
     os.unlink(spool.path)
 
 
-def _write_meta(path: str, names: Sequence[str], counts: Sequence[int]) -> None:
+def _write_meta(path: str, names: Sequence[str], counts: Sequence[int], durable: bool) -> None:
     with RecordWriter(path) as writer:
         for name, count in zip(names, counts, strict=True):
             record = MultiHashTableMetadata(table_name=name, num_entries=count)
             writer.write(record.SerializeToString(deterministic=True))
-        writer.sync()
+        if durable:
+            writer.sync()
 
 
 def _share(rows: int, shard: int, shards: int) -> int:
@@ -185,11 +203,3 @@ def _move(reader: RecordReader, writer: RecordWriter, records: int) -> None:
         batch = reader.read_batch(min(records, 1 << 16), _COPY_BYTES)
         writer.write_batch(batch.data.data, batch.offsets)
         records -= len(batch)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

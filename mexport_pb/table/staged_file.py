@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.table.shards import PathLike, list_shards
 
-__all__ = ["blaming", "check_target", "staged_file"]
+__all__ = ["blaming", "check_target", "staged_file", "sync"]
 
 
 def check_target(basename: PathLike, *, force: bool, several: bool = False) -> str:
@@ -61,7 +61,7 @@ def staged_file(path: PathLike, *, force: bool) -> Iterator[str]:
     try:
         with blaming(target):
             yield temporary
-        _sync(temporary, os.O_RDONLY)
+        sync(temporary)
         if force:
             os.replace(temporary, target)
         else:
@@ -71,14 +71,15 @@ def staged_file(path: PathLike, *, force: bool) -> Iterator[str]:
                 raise InvalidArgumentError(
                     f"{target}: is there already and was not touched; force replaces it"
                 ) from None
-        _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+        sync(folder)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
 
 
-def _sync(path: str, flags: int) -> None:
-    descriptor = os.open(path, flags)
+def sync(path: str) -> None:
+    """Make a file, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

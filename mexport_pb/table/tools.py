@@ -20,7 +20,7 @@ from mexport_pb.table.source import Source, open_source, open_tables
 from mexport_pb.table.spool import Spool, stage_multi_table, stage_table
 from mexport_pb.table.staged_file import blaming, check_target, staged_file
 
-__all__ = ["convert_table", "merge_tables", "partition_table", "split_table"]
+__all__ = ["convert_table", "merge_tables", "partition_table", "sort_multi", "split_table"]
 
 _MAX_PARTITIONS = 512
 
@@ -114,7 +114,7 @@ def merge_tables(
     _check_shards(num_shards)
     with _work(path) as work:
         if several:
-            return _write_multi(_sort_multi(files, work, on_conflict), path, num_shards)
+            return _write_multi(sort_multi(files, work, on_conflict), path, num_shards)
         opened = [open_source(f, table if f.metas else None, work) for f in files]
         return _write(sort_entries(opened, work, path, on_conflict=on_conflict), path, num_shards)
 
@@ -133,7 +133,7 @@ def split_table(
     _check_shards(num_shards)
     with _work(path) as work:
         if several:
-            return _write_multi(_sort_multi([files], work, "error"), path, num_shards)
+            return _write_multi(sort_multi([files], work, "error"), path, num_shards)
         return _write(sort_entries([open_source(files, table, work)], work, path), path, num_shards)
 
 
@@ -223,7 +223,8 @@ def _work(target: str) -> Iterator[str]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _sort_multi(files: Sequence[TableFiles], work: str, on_conflict: OnConflict) -> dict[str, Spool]:
+def sort_multi(files: Sequence[TableFiles], work: str, on_conflict: OnConflict) -> dict[str, Spool]:
+    """Merge dumps of several tables by the tables' names; see :func:`sort_entries`."""
     tables: dict[str, list[Source]] = {}
     for dump in files:
         if not dump.metas:

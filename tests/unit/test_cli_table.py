@@ -355,3 +355,43 @@ def test_help_is_fast():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+class TestReshard:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        dump = make_table(random_ids(100))
+        for ps in range(2):
+            mx.write_table(tmp_path / "n" / f"t_{ps}", take(dump, np.flatnonzero(dump.ids % 2 == ps)), 1)
+        return tmp_path / "n"
+
+    def test_a_folder(self, folder, tmp_path, capsys):
+        lines = run(capsys, "reshard", folder, "--num-ps", 3, "-o", tmp_path / "m", "--json").splitlines()
+        rows = [json.loads(line) for line in lines]
+        assert [row["path"] for row in rows] == [str(tmp_path / "m" / f"t_{ps}") for ps in range(3)]
+        assert sum(row["rows"] for row in rows) == 100
+        run(capsys, "reshard", tmp_path / "m", "--num-ps", 2, "-o", tmp_path / "back", "--workers", 1)
+        assert files_of(tmp_path / "back") == files_of(folder)
+
+    def test_one_table(self, folder, tmp_path, capsys):
+        arguments = ["--num-ps", 1, "-o", tmp_path / "u", "--workers", 1, "--shards", 2]
+        assert run(capsys, "reshard", folder / "t", *arguments) == f"{tmp_path}/u_0: 100 entries\n"
+        assert (tmp_path / "u_0-00001-of-00002").exists()
+
+    def test_a_checkpoint(self, folder, tmp_path, capsys):
+        folder.rename(tmp_path / "model.ckpt-1.assets")
+        with mx.BundleWriter(tmp_path / "model.ckpt-1") as bundle:
+            bundle.add("global_step", np.array(1, np.int64))
+        prefix = tmp_path / "new" / "model.ckpt-1"
+        run(capsys, "reshard", tmp_path / "model.ckpt-1", "--num-ps", 4, "-o", prefix, "--workers", 1, "--table", "t")
+        with mx.BundleReader(prefix) as reader:
+            assert reader.read("global_step") == 1
+        assert len(list((tmp_path / "new" / "model.ckpt-1.assets").iterdir())) == 4
+
+    def test_errors(self, folder, tmp_path, capsys):
+        mx.write_table(folder / "t_1", make_table([4]), 1)
+        arguments = ["reshard", folder, "--num-ps", 3, "-o", tmp_path / "m", "--workers", 1]
+        assert "t_1-00000-of-00001: id 4: got it in the table of ps 1 of 2" in run(capsys, *arguments, status=1)
+        assert "there is none of ps 2 of 3" in run(capsys, *arguments, "--old-num-ps", 3, status=1)
+        assert "no table 'x' of parameter servers" in run(capsys, *arguments, "--table", "x", status=2)
+        run(capsys, *arguments, "--any-placement")

@@ -62,6 +62,7 @@ def test_tables_larger_than_the_limit(folder):
         "mx.convert_table('all.npz', 'a', num_shards=3)",
         "mx.convert_table('all.parquet', 'b', num_shards=3)",
         "mx.partition_table('all', 'p', 3)",
+        "mx.reshard_tables('p', 2, 'q', workers=1)",
         "assert sum(info.rows for info in mx.table_infos(['all', 'in_1'])) == 900_000",
     ):
         assert peak_growth(folder, code) < ALLOWED, code
