@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from mexport_pb.export.table_check import find_table_problems
 from mexport_pb.graph import save_plan
 from mexport_pb.graph.checkpoint_match import find_mismatch
 from mexport_pb.graph.save_plan import restored_items
-from mexport_pb.messages import read_saved_model, unpack_asset_file_def
+from mexport_pb.messages import SERVING_TAG, read_saved_model, unpack_asset_file_def
 from mexport_pb.messages.constants import ASSET_BASE_FILENAME, ASSETS_COLLECTION, ASSETS_DIRECTORY, VARIABLES_PREFIX
 from mexport_pb.table.graph_tables import graph_tables
 
 __all__ = ["CheckReport", "check_saved_model", "check_validation", "validate_staged"]
 
-VALIDATIONS = ("structure", "restore")
+VALIDATIONS = ("structure", "restore", "warmup")
 
 
 @dataclass
@@ -98,23 +99,50 @@ def check_validation(validation: str) -> None:
         raise InvalidArgumentError(f"validate: got {validation!r}, want one of {', '.join(VALIDATIONS)}")
 
 
-def validate_staged(path: Path, validation: str) -> None:
+def validate_staged(staged: Path | Mapping[str, Path], validation: str) -> None:
     """Checks a staged export as the exporter was told to.
+
+    Args:
+        staged: The directory of a model; or those of all models of a distributed export by their names, the entry's
+            under "entry". Warmup files are replayed with the models of one call wired to one another.
+        validation: "structure", "restore" or "warmup"; each does what those before it do.
 
     Raises:
         ValidationError: The export is not fit to be published.
     """
+    models = staged if isinstance(staged, Mapping) else {"model": staged}
+    tag_sets = {name: _validate_structure(path) for name, path in models.items()}
+    if validation == "warmup":
+        _validate_warmup(models)
+    if validation != "structure":
+        from mexport_pb.runtime import execute_restore
+
+        for name, path in models.items():
+            for tags in tag_sets[name]:
+                # A replay has restored the graph that is served.
+                if validation == "restore" or set(tags) != {SERVING_TAG}:
+                    execute_restore(path, tags=tags)
+
+
+def _validate_structure(path: Path) -> list[list[str]]:
+    """Returns the tags of each graph."""
     # Checksums of the values were verified while they were copied; reading them again would double the cost.
     try:
         report = check_saved_model(path, read_variables=False)
     except MexportError as error:
         raise ValidationError(f"the staged export cannot be read back: {error}") from error
     report.raise_if_bad()
-    if validation == "restore":
-        from mexport_pb.runtime import execute_restore
+    return report.tag_sets
 
-        for tags in report.tag_sets:
-            execute_restore(path, tags=tags)
+
+def _validate_warmup(models: Mapping[str, Path]) -> None:
+    from mexport_pb.runtime import replay_warmup
+
+    try:
+        report = replay_warmup(models, stop_at_failure=True)
+    except InvalidArgumentError as error:
+        raise ValidationError(f"validate='warmup': {error}") from error
+    report.raise_if_bad()
 
 
 def _check_variables(path: Path, graphs: list[MetaGraphDef], report: CheckReport, read: bool) -> None:

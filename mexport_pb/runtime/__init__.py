@@ -8,6 +8,21 @@ filters in a ``tf.Graph``), ``basic_restore_hook`` and ``save_utils`` (their che
 from mexport_pb.runtime.execute import execute_restore
 from mexport_pb.runtime.ops import load_op_library
 from mexport_pb.runtime.ops_build import build_ops
+from mexport_pb.runtime.preflight import replay_warmup, serve_check
+from mexport_pb.runtime.serve_report import ServeReport
+from mexport_pb.runtime.serving import ServedModel
+from mexport_pb.runtime.serving_rpc import ModelServer, PredictionClient
 from mexport_pb.runtime.source import TensorFlowSource
 
-__all__ = ["TensorFlowSource", "build_ops", "execute_restore", "load_op_library"]
+__all__ = [
+    "ModelServer",
+    "PredictionClient",
+    "ServeReport",
+    "ServedModel",
+    "TensorFlowSource",
+    "build_ops",
+    "execute_restore",
+    "load_op_library",
+    "replay_warmup",
+    "serve_check",
+]
