@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
-from mexport_pb.check.problems import Problem, Report
+from mexport_pb.check.problems import Problem, Report, quote
 from mexport_pb.check.remote_calls import RemoteCall, check_remote_calls, remote_calls
 from mexport_pb.errors import SavedModelError
 from mexport_pb.messages.constants import SAVED_MODEL_PB, SAVED_MODEL_PBTXT
@@ -120,9 +120,8 @@ def find_distribution_problems(
 def _check_prefix(calls: list[RemoteCall], want: str, report: Report) -> None:
     for call in calls:
         if call.prefix != want:
-            report.error(
-                f"remote call {call.node!r}", f"got the model {call.model_name!r}, want {want}:{call.sub_model}"
-            )
+            message = f"got the model {quote(call.model_name)}, want {quote(f'{want}:{call.sub_model}')}"
+            report.error(f"remote call {quote(call.node)}", message)
 
 
 def _distributed(base: Path, entry: Path) -> ExportLayout:

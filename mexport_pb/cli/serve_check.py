@@ -12,9 +12,9 @@ from mexport_pb.errors import ValidationError
 __all__ = ["add_parser"]
 
 _EPILOG = """\
-This is a check before servers get the export, not a server to deploy: the models run in one process, on the CPU, behind
-the loopback interface. It needs TensorFlow. Without --requests and --random, the export's own warmup file is sent; if it
-has none, one random request a signature.
+This is a check before servers get the export, not a server to deploy: the models run in one process, on the CPU,
+behind the loopback interface. It needs TensorFlow. Without --requests and --random, the export's own warmup file is
+sent; if it has none, one random request a signature.
 
 example:
   mexport serve-check /models/ctr --requests recorded.tfrecord --random 10 --batch-size 64

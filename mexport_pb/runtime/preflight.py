@@ -242,8 +242,8 @@ def _random(
     entry: ServedModel,
     report: ServeReport,
     signatures: Sequence[str],
-    make: Callable[..., pb.PredictRequest],
-    seeds: Iterable[tuple[int, int]],
+    make: Callable[..., Message],
+    seeds: Sequence[tuple[int, int]],
 ) -> Iterator[_Asked]:
     known = entry.meta_graph.signature_def
     for key in signatures:
