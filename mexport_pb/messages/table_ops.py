@@ -156,8 +156,8 @@ def _read_argument(text: str, argument: graph_pb2.OpDef.ArgDef) -> None:
 def _read_attribute(text: str, attribute: graph_pb2.OpDef.AttrDef) -> None:
     attribute.name, _, rest = text.partition(": ")
     attribute.type, equals, default = rest.partition(" = ")
-    if attribute.name == "N":
-        # The length of a list of inputs, as TensorFlow's own ops have it.
+    if attribute.name == "N" or attribute.type.startswith("list("):
+        # Of a list of inputs or outputs, which TensorFlow wants not to be empty where an op says nothing of it.
         attribute.has_minimum, attribute.minimum = True, 1
     if equals:
         value = ast.literal_eval(default)

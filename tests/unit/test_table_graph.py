@@ -74,7 +74,7 @@ def test_shapes_of_a_remote_prediction():
     assert [one.dtype for one in op.outputs] == [DT_INT32, DT_STRING, DT_FLOAT, DT_STRING]
     assert list(nodes_of(graph)[op.name].attr["T"].list.type) == [DT_INT32]
     for given, wanted in ((["a", "b"], ["x", "y"]), (["a"], ["x"])):
-        with pytest.raises(mx.InvalidArgumentError, match="_aliases: got . aliases, want"):
+        with pytest.raises(mx.InvalidArgumentError, match=r"_aliases: got \d aliases, want"):
             graph.op("TfServingRemotePredict", [given, [graph.const([1, 2])], wanted], attrs=attrs)
 
 
