@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +94,7 @@ def copy_to_shards(
     *,
     extra: Mapping[str, npt.ArrayLike] | None = None,
     durable: bool = True,
+    check: Callable[[], None] | None = None,
 ) -> CopyReport:
     """Write what a sharded Saver leaves: SaveV2 for each shard, then MergeV2Checkpoints.
 
@@ -107,6 +108,7 @@ def copy_to_shards(
         shards: For each data file, what goes into it, in that order.
         extra: Values of tensors that are not in the checkpoint; a part is cut out of its tensor's value.
         durable: As for :func:`copy_bundle`. False suits a caller that brings the whole folder to the disk later.
+        check: Called before each item; may raise to give the copy up.
 
     Raises:
         MissingVariableError: a key is neither in the source nor in ``extra``.
@@ -126,7 +128,7 @@ def copy_to_shards(
                 raise InvalidArgumentError(f"extra tensor {key!r} is in the checkpoint {reader.prefix} already")
             if key not in listed:
                 raise InvalidArgumentError(f"extra tensor {key!r} is not listed in any shard")
-        return _copy(reader, dst_prefix, shards, values, durable)
+        return _copy(reader, dst_prefix, shards, values, durable, check)
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ def _copy(
     shards: Sequence[Sequence[BundleItem]],
     extra: Mapping[str, npt.ArrayLike],
     durable: bool,
+    check: Callable[[], None] | None = None,
 ) -> CopyReport:
     plans = [[_plan(reader, item, extra) for item in shard] for shard in shards]
     with Staging(dst_prefix, durable=durable) as staging:
@@ -153,6 +156,8 @@ def _copy(
         for path, plan in zip(paths, plans, strict=True):
             writer = ShardWriter(path, sum(_size_to_copy(reader, planned) for planned in plan))
             for planned in plan:
+                if check is not None:
+                    check()
                 _write(reader, writer, planned, extra)
             writer.close(partial=True)
             writers.append(writer)

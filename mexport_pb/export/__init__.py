@@ -13,6 +13,7 @@ from mexport_pb.export.context import (
     is_exporting_distributed,
     is_exporting_standalone,
 )
+from mexport_pb.export.distributed import DistributedExporter
 from mexport_pb.export.meta_graph import SignatureSpec, export_meta_graph, parse_signature
 from mexport_pb.export.source import GraphSource, ProtobufSource
 from mexport_pb.export.spec import (
@@ -41,6 +42,7 @@ __all__ = [
     "BaseExporter",
     "CheckReport",
     "ClassificationOutput",
+    "DistributedExporter",
     "EstimatorSpec",
     "ExportContext",
     "ExportMode",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import filecmp
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -123,12 +123,18 @@ def check_extra_files(files: Mapping[str, str | os.PathLike[str]]) -> dict[str, 
     return checked
 
 
-def copy_files(files: Mapping[str, str], folder: Path) -> None:
-    """Copies files into a new folder, by destination; the kernel moves the bytes. Does nothing without files."""
+def copy_files(files: Mapping[str, str], folder: Path, check: Callable[[], None] | None = None) -> None:
+    """Copies files into a new folder, by destination; the kernel moves the bytes. Does nothing without files.
+
+    Args:
+        files: Source by destination.
+        folder: The new folder.
+        check: Called now and then; may raise to give the rest up.
+    """
     for destination in sorted(files):
         target = folder / destination
         target.parent.mkdir(parents=True, exist_ok=True)
-        copy_file(files[destination], target)
+        copy_file(files[destination], target, check=check)
 
 
 def _asset_tensors(meta_graph: MetaGraphDef) -> list[str]:

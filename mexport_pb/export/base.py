@@ -17,13 +17,15 @@ from mexport_pb.export.checkpoint import checkpoint_step, latest_checkpoint
 from mexport_pb.export.context import ExportContext
 from mexport_pb.export.environment import without_training_cluster
 from mexport_pb.export.frozen import frozen_meta_graph
+from mexport_pb.export.model_plan import ModelPlan, Path_, plan_saved_model
 from mexport_pb.export.signatures import build_signature_defs, export_outputs_of, signatures_of
 from mexport_pb.export.source import Graph, GraphSource, ProtobufSource
 from mexport_pb.export.spec import EstimatorSpec, ModeKeys, ModelFn, ReceiverFn, RunConfig, ServingInputReceiver
 from mexport_pb.export.table_graph import add_table_signatures
 from mexport_pb.export.table_output import TableMode, TableOutput, check_table_mode, plan_tables
-from mexport_pb.export.version import timestamped_directory, versioned_directory
-from mexport_pb.export.writer import Path_, Validation, write_saved_model
+from mexport_pb.export.validate import check_validation
+from mexport_pb.export.version import check_version, timestamped_directory, versioned_directory
+from mexport_pb.export.writer import Validation, publish_plan
 from mexport_pb.graph import add_main_op, add_saver, clear_devices, strip_default_attrs
 from mexport_pb.graph.names import names_and_scopes
 from mexport_pb.messages import SERVING_TAG
@@ -77,6 +79,7 @@ class BaseExporter(abc.ABC):
         self._warmup_file = None if warmup_file is None else os.fspath(warmup_file)
         self._export_context_list = list(export_context_list or [])
         self._source: GraphSource = source or ProtobufSource()
+        check_validation(validate)
         self._validate: Validation = validate
         self._global_step_as_timestamp = global_step_as_timestamp
         check_table_mode(tables)
@@ -191,32 +194,21 @@ class BaseExporter(abc.ABC):
         Raises:
             MexportError: As :func:`write_saved_model`.
         """
-        meta_graph, tables = self._serving_meta_graph(
+        target, timestamped = self._target(checkpoint_path, export_dir_base, export_dir, global_step)
+        plan = self._plan_saved_model(
             graph,
-            export_ctx,
             checkpoint_path,
+            export_ctx=export_ctx,
             restore_vars=restore_vars,
             restore_hashtable=restore_hashtable,
             assign_hashtable=assign_hashtable,
-            clear_nodes=clear_devices,
-            strip=strip_default_attrs,
-        )
-        target, timestamped = self._target(checkpoint_path, export_dir_base, export_dir, global_step)
-        path = write_saved_model(
-            meta_graph,
-            target,
-            checkpoint_path if restore_vars else None,
-            tags=export_tags,
+            export_tags=export_tags,
             assets_extra=assets_extra,
-            global_step=global_step if restore_vars else None,
-            restore_variables=restore_vars,
-            validate=self._validate,
-            timestamped=timestamped,
-            tables=tables,
+            clear_devices=clear_devices,
+            strip_default_attrs=strip_default_attrs,
+            global_step=global_step,
         )
-        if tables is not None and tables.ledgers:
-            self.table_ledgers[str(path)] = tables.ledgers
-        return os.fsencode(path)
+        return self._publish(plan, target, timestamped)
 
     def _export_frozen_saved_model_from_graph(
         self,
@@ -256,19 +248,87 @@ class BaseExporter(abc.ABC):
             MexportError: As :func:`mexport_pb.freeze` and :func:`write_saved_model`.
         """
         target, timestamped = self._target(checkpoint_path, export_dir_base, export_dir, global_step)
+        plan = self._plan_frozen_saved_model(
+            graph,
+            checkpoint_path,
+            export_ctx=export_ctx,
+            export_tags=export_tags,
+            assets_extra=assets_extra,
+            clear_devices=clear_devices,
+            strip_default_attrs=strip_default_attrs,
+        )
+        return self._publish(plan, target, timestamped)
+
+    def _plan_saved_model(
+        self,
+        graph: Graph,
+        checkpoint_path: Path_ | None,
+        *,
+        export_ctx: ExportContext,
+        restore_vars: bool = True,
+        restore_hashtable: bool = True,
+        assign_hashtable: bool = True,
+        export_tags: Iterable[str] = (SERVING_TAG,),
+        assets_extra: Mapping[str, Path_] | None = None,
+        clear_devices: bool = False,
+        strip_default_attrs: bool = True,
+        global_step: int | None = None,
+        tables: TableMode | None = None,
+        place: Callable[[MetaGraphDef], MetaGraphDef] | None = None,
+    ) -> ModelPlan:
+        """What :meth:`_export_saved_model_from_graph` writes.
+
+        ``tables`` takes the place of the exporter's own mode; ``place`` gives the graph's nodes their devices.
+        """
+        meta_graph, output = self._serving_meta_graph(
+            graph,
+            export_ctx,
+            checkpoint_path,
+            restore_vars=restore_vars,
+            restore_hashtable=restore_hashtable,
+            assign_hashtable=assign_hashtable,
+            tables=self._tables if tables is None else tables,
+            place=place,
+        )
+        return plan_saved_model(
+            _cleaned(meta_graph, clear_devices, strip_default_attrs),
+            checkpoint_path if restore_vars else None,
+            tags=export_tags,
+            assets_extra=assets_extra,
+            global_step=global_step if restore_vars else None,
+            restore_variables=restore_vars,
+            tables=output,
+        )
+
+    def _plan_frozen_saved_model(
+        self,
+        graph: Graph,
+        checkpoint_path: Path_ | None,
+        *,
+        export_ctx: ExportContext,
+        export_tags: Iterable[str] = (SERVING_TAG,),
+        assets_extra: Mapping[str, Path_] | None = None,
+        clear_devices: bool = False,
+        strip_default_attrs: bool = True,
+    ) -> ModelPlan:
+        """What :meth:`_export_frozen_saved_model_from_graph` writes."""
         signatures = build_signature_defs(export_ctx.signatures(graph), self._source, graph)
         meta_graph = frozen_meta_graph(self._source.to_meta_graph(graph), signatures, checkpoint_path)
-        meta_graph = _cleaned(meta_graph, clear_devices, strip_default_attrs)
-        path = write_saved_model(
-            meta_graph,
-            target,
+        return plan_saved_model(
+            _cleaned(meta_graph, clear_devices, strip_default_attrs),
             checkpoint_path if meta_graph.HasField("saver_def") else None,
             tags=export_tags,
             assets_extra=assets_extra,
-            validate=self._validate,
-            timestamped=timestamped,
         )
+
+    def _publish(self, plan: ModelPlan, target: Path, timestamped: bool) -> bytes:
+        path = publish_plan(plan, target, validate=self._validate, timestamped=timestamped)
+        self._keep_ledgers(plan, path)
         return os.fsencode(path)
+
+    def _keep_ledgers(self, plan: ModelPlan, path: Path) -> None:
+        if plan.tables is not None and plan.tables.ledgers:
+            self.table_ledgers[str(path)] = plan.tables.ledgers
 
     def _target(
         self,
@@ -283,10 +343,16 @@ class BaseExporter(abc.ABC):
         if export_dir_base is None or export_dir is not None:
             got = "neither" if export_dir is None else "both"
             raise InvalidArgumentError(f"want either export_dir or export_dir_base, got {got}")
-        if self._global_step_as_timestamp and checkpoint_path is not None:
-            step = checkpoint_step(checkpoint_path) if global_step is None else global_step
+        step = None if checkpoint_path is None else self._version_step(checkpoint_path, global_step)
+        if step is not None:
             return versioned_directory(str(export_dir_base), step), False
         return timestamped_directory(str(export_dir_base)), True
+
+    def _version_step(self, checkpoint: Path_, global_step: int | None) -> int | None:
+        """The step to name the version by; None where it is named by the time."""
+        if not self._global_step_as_timestamp:
+            return None
+        return check_version(checkpoint_step(checkpoint) if global_step is None else global_step)
 
     def _serving_meta_graph(
         self,
@@ -297,8 +363,8 @@ class BaseExporter(abc.ABC):
         restore_vars: bool,
         restore_hashtable: bool,
         assign_hashtable: bool,
-        clear_nodes: bool,
-        strip: bool,
+        tables: TableMode,
+        place: Callable[[MetaGraphDef], MetaGraphDef] | None,
     ) -> tuple[MetaGraphDef, TableOutput | None]:
         if restore_vars:
             # A saver needs a variable: the global step makes sure that there is one.
@@ -306,6 +372,8 @@ class BaseExporter(abc.ABC):
                 self._source.create_global_step(graph)
         signatures = build_signature_defs(context.signatures(graph), self._source, graph)
         meta_graph = self._source.to_meta_graph(graph)
+        if place is not None:
+            meta_graph = place(meta_graph)
         for name, signature in signatures.items():
             meta_graph.signature_def[name].CopyFrom(signature)
         names = _Names(self._source.names_in_use(graph), meta_graph)
@@ -315,19 +383,18 @@ class BaseExporter(abc.ABC):
         if restore_vars:
             meta_graph = add_saver(meta_graph, names_in_use=names.of(meta_graph))
         restores: list[str] = []
-        tables = None
+        output = None
         if restore_hashtable:
-            meta_graph, restores, tables = plan_tables(
+            meta_graph, restores, output = plan_tables(
                 meta_graph,
                 checkpoint,
                 shared_embedding=self._shared_embedding,
-                mode=self._tables,
+                mode=tables,
                 names_in_use=names.of(meta_graph),
             )
         # Upstream groups the restores of tables, of which a dense model has none; without restores it makes a no-op.
         name = "group_deps" if restore_hashtable else "NoOp"
-        meta_graph = add_main_op(meta_graph, restores, name=name, names_in_use=names.of(meta_graph))
-        return _cleaned(meta_graph, clear_nodes, strip), tables
+        return add_main_op(meta_graph, restores, name=name, names_in_use=names.of(meta_graph)), output
 
 
 class _Names:

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,18 +17,25 @@ __all__ = ["copy_file", "link_file"]
 
 # What copy_file_range says where the file systems or the kernel do not do it.
 _NOT_HERE: Final = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
-_MOST_AT_ONCE: Final = 1 << 30
+_MOST_AT_ONCE: Final = 1 << 28
 
 _log = logging.getLogger(__name__)
 
 
-def copy_file(source: str | os.PathLike[str], target: Path, *, follow_links: bool = True) -> None:
+def copy_file(
+    source: str | os.PathLike[str],
+    target: Path,
+    *,
+    follow_links: bool = True,
+    check: Callable[[], None] | None = None,
+) -> None:
     """Copies a file to a new one.
 
     Args:
         source: A regular file.
         target: Must not be there.
         follow_links: Whether the source may be a symbolic link.
+        check: Called now and then; may raise to give the copy up.
 
     Raises:
         MismatchError: The source is no regular file, or changed meanwhile.
@@ -38,7 +46,7 @@ def copy_file(source: str | os.PathLike[str], target: Path, *, follow_links: boo
         status = os.fstat(reader.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise MismatchError(f"{os.fspath(source)}: got no regular file")
-        copied = _copy_range(reader.fileno(), writer.fileno(), status.st_size)
+        copied = _copy_range(reader.fileno(), writer.fileno(), status.st_size, check)
         if copied is None:
             shutil.copyfileobj(reader, writer, 1 << 20)
             copied = writer.tell()
@@ -66,10 +74,12 @@ def link_file(source: str | os.PathLike[str], target: Path) -> None:
         raise MismatchError(f"{os.fspath(source)}: got no regular file")
 
 
-def _copy_range(source: int, target: int, size: int) -> int | None:
+def _copy_range(source: int, target: int, size: int, check: Callable[[], None] | None) -> int | None:
     """How many bytes were copied; None where the kernel does not do it."""
     done = 0
     while done < size:
+        if check is not None:
+            check()
         try:
             copied = os.copy_file_range(source, target, min(size - done, _MOST_AT_ONCE))
         except OSError as error:

@@ -24,7 +24,19 @@ from pathlib import Path
 
 from mexport_pb.errors import PublishError, VersionExistsError
 
-__all__ = ["TEMP_PREFIX", "StagedDirectory", "remove_dead_stagings", "staged_directory"]
+__all__ = [
+    "TEMP_PREFIX",
+    "StagedDirectory",
+    "is_same_directory",
+    "make_parents",
+    "remove_dead_stagings",
+    "remove_empty",
+    "rename_noreplace",
+    "staged_directory",
+    "staging_name",
+    "sync",
+    "taken",
+]
 
 TEMP_PREFIX = "temp-"
 """What the names of staged directories begin with: not a number, so no server takes one for a version."""
@@ -43,6 +55,7 @@ class StagedDirectory:
         target: Where the finished directory will be. Its parent folders are made.
         next_target: Gives another target in the same parent folder whenever the last one is taken; without it a taken
             target is an error.
+        may_move: The caller sets another :attr:`target` in that folder if this one is taken.
 
     Raises:
         VersionExistsError: The target is there already.
@@ -50,19 +63,23 @@ class StagedDirectory:
     """
 
     def __init__(
-        self, target: str | os.PathLike[str], *, next_target: Callable[[], str | os.PathLike[str]] | None = None
+        self,
+        target: str | os.PathLike[str],
+        *,
+        next_target: Callable[[], str | os.PathLike[str]] | None = None,
+        may_move: bool = False,
     ) -> None:
         self.target = Path(os.path.abspath(target))
         self._next_target = next_target
-        if next_target is None and os.path.lexists(self.target):
-            raise _taken(self.target)
-        self._made = _make_parents(self.target.parent)
+        if next_target is None and not may_move and os.path.lexists(self.target):
+            raise taken(self.target)
+        self._made = make_parents(self.target.parent)
         self._lock: int | None
         try:
             remove_dead_stagings(self.target.parent)
             self.path, self._lock = _make_locked_directory(self.target)
         except BaseException:
-            _remove_empty(self._made)
+            remove_empty(self._made)
             raise
 
     def commit(self) -> Path:
@@ -76,25 +93,48 @@ class StagedDirectory:
             OSError: A sync or the rename failed. The target is absent.
             PublishError: The target is there, but it could not be made durable, nor taken back.
         """
-        _sync_tree(self.path)
+        self.sync()
         while True:
             try:
-                _rename_noreplace(self.path, self.target)
+                self.rename()
                 break
             except VersionExistsError:
                 if self._next_target is None:
                     raise
             self.target = self.target.parent / Path(self._next_target()).name
         try:
-            _sync(self.target.parent)
+            sync(self.target.parent)
         except OSError as error:
             try:
-                os.rename(self.target, self.path)
+                self.take_back()
             except OSError:
                 raise PublishError(f"{self.target}: published, but perhaps not durable: {error}") from error
             raise
-        self._unlock()
+        self.release()
         return self.target
+
+    def sync(self) -> None:
+        """Brings all that was staged to the disk, and the names of the parent folders that were made."""
+        _sync_tree(self.path)
+        for folder in self._made:
+            sync(folder.parent)
+
+    def rename(self) -> None:
+        """Gives the directory its name; not durable before the parent is synced.
+
+        Raises:
+            VersionExistsError: The name is taken.
+            OSError: The rename failed.
+        """
+        rename_noreplace(self.path, self.target)
+
+    def take_back(self) -> None:
+        """Undoes :meth:`rename`; not durable before the parent is synced."""
+        os.rename(self.target, self.path)
+
+    def release(self) -> None:
+        """Lets go of a directory that has its name: it is no longer discarded."""
+        self._unlock()
 
     def discard(self) -> None:
         """Removes the staged directory; does nothing after a commit."""
@@ -102,7 +142,7 @@ class StagedDirectory:
             return
         shutil.rmtree(self.path, ignore_errors=True)
         self._unlock()
-        _remove_empty(self._made)
+        remove_empty(self._made)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -140,7 +180,7 @@ def remove_dead_stagings(parent: str | os.PathLike[str]) -> list[Path]:
         if lock is None:
             continue
         try:
-            if _is_same_directory(candidate, lock):
+            if is_same_directory(candidate, lock):
                 shutil.rmtree(candidate)
                 removed.append(candidate)
                 _log.info("removed %s, left behind by an export that died", candidate)
@@ -151,7 +191,8 @@ def remove_dead_stagings(parent: str | os.PathLike[str]) -> list[Path]:
     return removed
 
 
-def _staging_name(target: Path) -> str:
+def staging_name(target: Path) -> str:
+    """A new name for a directory that is on its way to ``target``, or from there to its end."""
     return f"{TEMP_PREFIX}{target.name}-{os.getpid()}-{secrets.token_hex(8)}"
 
 
@@ -166,14 +207,15 @@ def _is_staging_name(name: str) -> bool:
     )
 
 
-def _make_parents(folder: Path) -> list[Path]:
+def make_parents(folder: Path) -> list[Path]:
     """Makes a folder with its parents; returns those that were not there, the innermost first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing
 
 
-def _remove_empty(folders: list[Path]) -> None:
+def remove_empty(folders: list[Path]) -> None:
+    """Removes those of the folders that are empty."""
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()
@@ -181,7 +223,7 @@ def _remove_empty(folders: list[Path]) -> None:
 
 def _make_locked_directory(target: Path) -> tuple[Path, int]:
     for _ in range(_MAX_NAME_TRIES):
-        path = target.parent / _staging_name(target)
+        path = target.parent / staging_name(target)
         try:
             path.mkdir()
         except FileExistsError:
@@ -193,7 +235,7 @@ def _make_locked_directory(target: Path) -> tuple[Path, int]:
             path.rmdir()
             raise
         if lock is not None:
-            if _is_same_directory(path, lock):
+            if is_same_directory(path, lock):
                 return path, lock
             os.close(lock)
         elif path.exists() and not _locks_work(path):
@@ -238,14 +280,16 @@ def _locks_work(path: Path) -> bool:
     return True
 
 
-def _is_same_directory(path: Path, fd: int) -> bool:
+def is_same_directory(path: Path, fd: int) -> bool:
+    """Whether the path names the directory that is open."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(fd))
     except FileNotFoundError:
         return False
 
 
-def _sync(path: str | os.PathLike[str]) -> None:
+def sync(path: str | os.PathLike[str]) -> None:
+    """Brings a file, or the names in a folder, to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -257,11 +301,11 @@ def _sync_tree(root: Path) -> None:
     """Files first, then directories from the bottom up: a durable directory never names a file that is not."""
     for folder, _, files in os.walk(root, topdown=False):
         for name in files:
-            _sync(os.path.join(folder, name))
-        _sync(folder)
+            sync(os.path.join(folder, name))
+        sync(folder)
 
 
-def _rename_noreplace(source: Path, target: Path) -> None:
+def rename_noreplace(source: Path, target: Path) -> None:
     """Renames a directory, unless the target exists: a plain rename would silently replace an empty directory."""
     error = _renameat2(source, target)
     if error == 0:
@@ -270,20 +314,21 @@ def _rename_noreplace(source: Path, target: Path) -> None:
         # A file system without RENAME_NOREPLACE, such as NFS. Its plain rename is atomic and fails on a directory with
         # something in it, and no export is empty, so nothing exported can be lost here either.
         if os.path.lexists(target):
-            raise _taken(target)
+            raise taken(target)
         try:
             os.rename(source, target)
         except OSError as rename_error:
             if rename_error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise _taken(target) from rename_error
+                raise taken(target) from rename_error
             raise
         return
     if error in (errno.EEXIST, errno.ENOTEMPTY):
-        raise _taken(target)
+        raise taken(target)
     raise OSError(error, os.strerror(error), str(source), None, str(target))
 
 
-def _taken(target: Path) -> VersionExistsError:
+def taken(target: Path) -> VersionExistsError:
+    """The error for a target that is there."""
     return VersionExistsError(f"{target}: the export target is there already; it is never overwritten")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -67,12 +67,13 @@ class TableOutput:
         """The files below assets/ that :meth:`write` makes."""
         return frozenset(name for files in self.tables for name in files.asset_names)
 
-    def write(self, folder: Path, scratch: Path) -> None:
+    def write(self, folder: Path, scratch: Path, check: Callable[[], None] | None = None) -> None:
         """Makes the files.
 
         Args:
             folder: The export's ``assets/``; made if there are files.
             scratch: A folder for rows that do not fit into memory.
+            check: Called now and then; may raise to give the rest up.
 
         Raises:
             MismatchError: A file is no longer what it was.
@@ -87,14 +88,14 @@ class TableOutput:
             folder.mkdir(exist_ok=True)
         for prefix, of_set in sorted(sets.items()):
             if isinstance(self._mode, ServingTables):
-                self.ledgers.append(_slim(of_set, folder / prefix, self._mode, scratch))
+                self.ledgers.append(_slim(of_set, folder / prefix, self._mode, scratch, check))
                 continue
             for name in of_set[0].asset_names:
                 source = os.path.join(of_set[0].folder, name)
                 if self._mode == "hardlink":
                     link_file(source, folder / name)
                 else:
-                    copy_file(source, folder / name, follow_links=False)
+                    copy_file(source, folder / name, follow_links=False, check=check)
 
     def _named(self, files: TableFiles) -> TableFiles:
         if files.shared or not isinstance(self._mode, ServingTables):
@@ -150,14 +151,28 @@ def plan_tables(
     return copy, operations, output
 
 
-def _slim(of_set: list[TableFiles], target: Path, options: ServingTables, scratch: Path) -> TableSetLedger:
+def _slim(
+    of_set: list[TableFiles],
+    target: Path,
+    options: ServingTables,
+    scratch: Path,
+    check: Callable[[], None] | None,
+) -> TableSetLedger:
     first = of_set[0].table
     if any(files.table.expire != first.expire for files in of_set) and options.drop_expired:
         names = [files.table.name for files in of_set]
         raise InvalidArgumentError(f"tables {names} have the same files, and do not agree on when entries expire")
     if first.is_multi:
         return slim_multi_table(
-            of_set[0].basename, target, options, expire=first.expire, keep_zero_rows=first.one_bit, scratch=scratch
+            of_set[0].basename,
+            target,
+            options,
+            expire=first.expire,
+            keep_zero_rows=first.one_bit,
+            scratch=scratch,
+            check=check,
         )
     keep = any(files.table.one_bit for files in of_set)
-    return slim_table(of_set[0].basename, target, options, expire=first.expire, keep_zero_rows=keep, scratch=scratch)
+    return slim_table(
+        of_set[0].basename, target, options, expire=first.expire, keep_zero_rows=keep, scratch=scratch, check=check
+    )

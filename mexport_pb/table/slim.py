@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ def slim_table(
     expire: Message | None = None,
     keep_zero_rows: bool = False,
     scratch: PathLike | None = None,
+    check: Callable[[], None] | None = None,
 ) -> TableSetLedger:
     """Write a smaller dump of a table, in one pass over its files.
 
@@ -87,6 +88,7 @@ def slim_table(
         expire: A SlotExpireTimeConfig; None keeps 36500 days.
         keep_zero_rows: Whether this table needs its rows of zeros.
         scratch: A folder for rows that do not fit into memory; that of the target when None.
+        check: Called now and then; may raise to give the rest up.
 
     Returns:
         What became of each row.
@@ -98,7 +100,7 @@ def slim_table(
         OSError: A file cannot be read or written.
     """
     name = os.path.basename(os.fspath(source))
-    job = _Job(source, target, options or ServingTables(), [name], None)
+    job = _Job(source, target, options or ServingTables(), [name], None, check)
     job.keep_zero_rows = {name} if keep_zero_rows else set()
     return job.run(((0, chunk) for chunk in iter_table(source, rows_per_chunk=_ROWS)), expire, scratch)
 
@@ -111,11 +113,12 @@ def slim_multi_table(
     expire: Message | None = None,
     keep_zero_rows: frozenset[str] = frozenset(),
     scratch: PathLike | None = None,
+    check: Callable[[], None] | None = None,
 ) -> TableSetLedger:
     """Write a smaller dump of several tables; see :func:`slim_table`. One ``expire`` holds for all tables."""
     names = sorted(plan_reading(source)[0])
     numbers = {name: number for number, name in enumerate(names)}
-    job = _Job(source, target, options or ServingTables(), names, _SNAPPY)
+    job = _Job(source, target, options or ServingTables(), names, _SNAPPY, check)
     job.keep_zero_rows = set(keep_zero_rows)
     chunks = ((numbers[name], chunk) for name, chunk in iter_multi_table(source, rows_per_chunk=_ROWS))
     return job.run(chunks, expire, scratch)
@@ -142,6 +145,7 @@ class _Job:
     options: ServingTables
     names: list[str]
     compression: str | None
+    check: Callable[[], None] | None
     keep_zero_rows: set[str] = field(default_factory=set)
 
     def run(
@@ -184,6 +188,8 @@ class _Job:
         # Sorting takes a copy, and the chunks before it are as large again.
         most = self.options.memory_bytes // 4
         for number, chunk in chunks:
+            if self.check is not None:
+                self.check()
             count = counts[number]
             count.read += len(chunk)
             count.newest = max(count.newest, int(chunk.timestamps.max(initial=0)))
@@ -224,6 +230,8 @@ class _Job:
         for run, count in zip(runs, counts, strict=True):
             sink.begin_table(count.kept)
             for block in run.blocks(self.options.memory_bytes // 4):
+                if self.check is not None:
+                    self.check()
                 rows = block
                 if days is not None:
                     rows = take_rows(block, ~self._expired(block.ids, block.timestamps, count, days))

@@ -29,7 +29,7 @@ def refusing(number):
 
 def test_the_bytes_do_not_pass_through_this_process(source, tmp_path, monkeypatch):
     with open(source, "rb") as reader, open(tmp_path / "probe", "wb") as writer:
-        if file_copy._copy_range(reader.fileno(), writer.fileno(), 9) is None:
+        if file_copy._copy_range(reader.fileno(), writer.fileno(), 9, None) is None:
             pytest.skip("the file system has no copy_file_range")
     monkeypatch.setattr(shutil, "copyfileobj", None)
     monkeypatch.setattr(file_copy, "_MOST_AT_ONCE", 1 << 20)
@@ -55,7 +55,7 @@ def test_a_full_disk_is_an_error(source, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("change", [b"more", None])
 def test_a_file_that_changes_meanwhile(change, source, tmp_path, monkeypatch):
-    def changing(reader, writer, size):
+    def changing(reader, writer, size, check):
         if change:
             with source.open("ab") as file:
                 file.write(change)

@@ -93,7 +93,7 @@ def test_other_rename_errors_are_raised_and_nothing_is_left(tmp_path, monkeypatc
 def test_files_are_synced_before_the_rename_and_the_parent_after(tmp_path, monkeypatch):
     events = []
     real_rename = publish._renameat2
-    monkeypatch.setattr(publish, "_sync", lambda path: events.append(os.path.basename(path)))
+    monkeypatch.setattr(publish, "sync", lambda path: events.append(os.path.basename(path)))
     monkeypatch.setattr(publish, "_renameat2", lambda s, t: events.append("rename") or real_rename(s, t))
     with staged_directory(tmp_path / "7") as staged:
         (staged.path / "sub").mkdir()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import mexport_pb as mx
-from mexport_pb.export import writer
+from mexport_pb.export import model_plan, writer
 
 
 @pytest.fixture
@@ -271,13 +271,21 @@ def test_lookup_tables_are_filled_by_the_main_op(tmp_path, model_dir):
     assert (node.op, list(node.input)) == ("NoOp", ["^fill_table"])
 
 
-@pytest.mark.parametrize("step", ["copy_to_shards", "copy_files", "SavedModelPieces.__iter__", "validate_staged"])
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [
+        (writer, "copy_to_shards"),
+        (writer, "copy_files"),
+        (model_plan, "SavedModelPieces.__iter__"),
+        (writer, "validate_staged"),
+    ],
+)
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_failure_at_any_step_leaves_nothing(tmp_path, model_dir, monkeypatch, step, error):
+def test_a_failure_at_any_step_leaves_nothing(tmp_path, model_dir, monkeypatch, module, step, error):
     def fail(*arguments, **keywords):
         raise error
 
-    monkeypatch.setattr(f"{writer.__name__}.{step}", fail)
+    monkeypatch.setattr(f"{module.__name__}.{step}", fail)
     with pytest.raises(type(error)):
         exporter(model_dir, tmp_path / "models").export_saved_model(receiver_fn)
     assert not (tmp_path / "models").exists()

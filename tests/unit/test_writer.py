@@ -350,14 +350,14 @@ def test_an_object_based_checkpoint_is_recognised(tmp_path):
 
 
 def test_a_parent_that_cannot_be_synced_takes_the_version_back(tmp_path, checkpoint, monkeypatch):
-    real = publish._sync
+    real = publish.sync
 
     def fail(path):
         if Path(path) == tmp_path / "models":
             raise OSError(5, "Input/output error", str(path))
         real(path)
 
-    monkeypatch.setattr(publish, "_sync", fail)
+    monkeypatch.setattr(publish, "sync", fail)
     with pytest.raises(OSError, match="Input/output error"):
         mx.write_saved_model(build(), tmp_path / "models" / "1", checkpoint)
     assert not (tmp_path / "models").exists()
