@@ -21,7 +21,7 @@ from mexport_pb.messages import SERVING_TAG, read_saved_model, unpack_asset_file
 from mexport_pb.messages.constants import ASSET_BASE_FILENAME, ASSETS_COLLECTION, ASSETS_DIRECTORY, VARIABLES_PREFIX
 from mexport_pb.table.graph_tables import graph_tables
 
-__all__ = ["CheckReport", "check_saved_model", "check_validation", "validate_staged"]
+__all__ = ["CheckReport", "check_saved_model", "check_validation", "replay_staged", "validate_staged"]
 
 VALIDATIONS = ("structure", "restore", "warmup")
 
@@ -99,43 +99,44 @@ def check_validation(validation: str) -> None:
         raise InvalidArgumentError(f"validate: got {validation!r}, want one of {', '.join(VALIDATIONS)}")
 
 
-def validate_staged(staged: Path | Mapping[str, Path], validation: str) -> None:
-    """Checks a staged export as the exporter was told to.
+def validate_staged(path: Path, validation: str) -> None:
+    """Checks a staged model as the exporter was told to.
 
     Args:
-        staged: The directory of a model; or those of all models of a distributed export by their names, the entry's
-            under "entry". Warmup files are replayed with the models of one call wired to one another.
+        path: Its directory.
         validation: "structure", "restore" or "warmup"; each does what those before it do.
 
     Raises:
         ValidationError: The export is not fit to be published.
     """
-    models = staged if isinstance(staged, Mapping) else {"model": staged}
-    tag_sets = {name: _validate_structure(path) for name, path in models.items()}
-    if validation == "warmup":
-        _validate_warmup(models)
-    if validation != "structure":
-        from mexport_pb.runtime import execute_restore
-
-        for name, path in models.items():
-            for tags in tag_sets[name]:
-                # A replay has restored the graph that is served.
-                if validation == "restore" or set(tags) != {SERVING_TAG}:
-                    execute_restore(path, tags=tags)
-
-
-def _validate_structure(path: Path) -> list[list[str]]:
-    """Returns the tags of each graph."""
     # Checksums of the values were verified while they were copied; reading them again would double the cost.
     try:
         report = check_saved_model(path, read_variables=False)
     except MexportError as error:
         raise ValidationError(f"the staged export cannot be read back: {error}") from error
     report.raise_if_bad()
-    return report.tag_sets
+    if validation == "warmup":
+        replay_staged({"model": path})
+    if validation != "structure":
+        from mexport_pb.runtime import execute_restore
+
+        for tags in report.tag_sets:
+            # A replay has restored the graph that is served.
+            if validation == "restore" or set(tags) != {SERVING_TAG}:
+                execute_restore(path, tags=tags)
 
 
-def _validate_warmup(models: Mapping[str, Path]) -> None:
+def replay_staged(models: Mapping[str, Path]) -> None:
+    """Lets TensorFlow load the models of one version together, and replays their warmup files.
+
+    Args:
+        models: The directory of each model by its name: the entry under "entry", and all that it calls; or one model
+            under any name. The entry must have a warmup file, the others may.
+
+    Raises:
+        ValidationError: A model cannot be loaded, the models do not fit together, or a record fails, the first of which
+            is named; or there is no record.
+    """
     from mexport_pb.runtime import replay_warmup
 
     try:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from google.protobuf.message import Message
 
@@ -21,7 +22,15 @@ from mexport_pb.check.sub_models import ENTRY, find_export
 from mexport_pb.errors import InvalidArgumentError, ServingError, UnsupportedError
 from mexport_pb.messages import to_message
 from mexport_pb.messages.constants import ASSETS_EXTRA_DIRECTORY, WARMUP_FILENAME
-from mexport_pb.runtime.serve_facts import address, batch_of, kind_of, outputs_of, request_class, signature_of
+from mexport_pb.runtime.serve_facts import (
+    address,
+    batch_of,
+    forget_version,
+    kind_of,
+    outputs_of,
+    request_class,
+    signature_of,
+)
 from mexport_pb.runtime.serve_report import RequestReport, ServeReport, TensorReport
 from mexport_pb.runtime.served_export import ServedExport
 from mexport_pb.runtime.serving import ServedModel
@@ -42,6 +51,74 @@ class _Asked:
     number: int
     source: str
     request: Message | ServingError | None
+
+
+class _Session:
+    """Asks the models of an export while they are loaded, and writes down what becomes of it."""
+
+    def __init__(
+        self, report: ServeReport, served: ServedExport, timeout: float | None, keep_values: bool = False
+    ) -> None:
+        self.report = report
+        self.served = served
+        self._timeout = timeout
+        self._keep_values = keep_values
+
+    def __enter__(self) -> Self:
+        self.served.__enter__()
+        self.report.models += self.served.reports
+        self.report.problems += self.served.problems
+        self.report.calls.update(dict.fromkeys(self.served.called, (0, 0)))
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.served.__exit__(exc_type, exc, traceback)
+        self._take_calls()
+
+    def ask(self, asked: _Asked, model: str, handle: Handle) -> None:
+        """Sends one request, and adds what became of it to the report."""
+        self._take_calls()
+        request, failure = asked.request, None
+        outputs: dict[str, TensorReport] = {}
+        start = time.perf_counter()
+        seconds = 0.0
+        if isinstance(request, ServingError):
+            request, failure = None, request
+        elif request is not None:
+            try:
+                response = handle(request, timeout=self._timeout)
+                seconds = time.perf_counter() - start
+                outputs = outputs_of(response, self._keep_values)
+            except ServingError as error:
+                seconds = time.perf_counter() - start
+                failure = error
+        calls = self._take_calls()
+        self.report.requests.append(
+            RequestReport(
+                number=asked.number,
+                source=asked.source,
+                model=model,
+                kind="" if request is None else kind_of(request),
+                signature="" if request is None else signature_of(request),
+                batch=0 if request is None else batch_of(request),
+                seconds=seconds,
+                code="OK" if failure is None else failure.code,
+                error="" if failure is None else failure.reason,
+                outputs=outputs,
+                failed_calls=[call for call in calls if call.code != "OK"],
+            )
+        )
+
+    def _take_calls(self) -> list[ServedCall]:
+        """Counts the calls of sub-models that have ended. One may end after the request that it was for has failed."""
+        calls = self.served.take_calls()
+        for call in calls:
+            name = self.served.sub_model_of(call.model)
+            total, failed = self.report.calls.get(name, (0, 0))
+            self.report.calls[name] = (total + 1, failed + (call.code != "OK"))
+        return calls
 
 
 def serve_check(
@@ -105,8 +182,8 @@ def serve_check(
     _check_given(given)
     report = ServeReport(str(layout.path), layout.version, problems=list(layout.problems))
     served = ServedExport(layout.models, layout.entry, version=layout.version, tags=tags, model_name=model_name)
-    with served:
-        _tell_models(report, served)
+    session = _Session(report, served, timeout, keep_values)
+    with session:
         entry = served.entry
         if entry is None:
             return report
@@ -118,7 +195,9 @@ def serve_check(
         asked = chain(_given(given), _random(entry, report, signatures, make, seeds))
         with ModelServer({layout.entry: entry}) as server, PredictionClient(server.address) as client:
             for one in asked:
-                _ask(one, layout.entry, client.handle, served, report, timeout, keep_values, rename=True)
+                if isinstance(one.request, Message):
+                    address(one.request, layout.entry)
+                session.ask(one, layout.entry, client.handle)
     if not report.requests:
         report.problems.append(Problem("error", layout.entry, "there is no request to send"))
     return report
@@ -166,24 +245,28 @@ def replay_warmup(
         models, entry = layout.models, layout.entry
         report = ServeReport(str(layout.path), layout.version, problems=list(layout.problems))
     plan = _warmup_plan(models, entry, warmup_files)
-    with ServedExport(models, entry, version=report.version, tags=tags) as served:
-        _tell_models(report, served)
-        if stop_at_failure and not report.ok:
-            return report
-        for name, path in plan:
-            model = served.loaded.get(name)
-            if model is None:
-                continue
-            count = 0
-            for number, record in enumerate(read_warmup(path)):
-                count += 1
-                asked = _Asked(number, str(path), record)
-                _ask(asked, name, model.handle, served, report, timeout, keep_values=False, rename=False)
-                if stop_at_failure and not report.requests[-1].ok:
-                    return report
-            if not count:
-                report.problems.append(Problem("error", str(path), "has no record: nothing was tried"))
+    served = ServedExport(models, entry, version=report.version, tags=tags)
+    with _Session(report, served, timeout) as session:
+        if not (stop_at_failure and report.failures):
+            _replay(plan, session, stop_at_failure)
     return report
+
+
+def _replay(plan: list[tuple[str, Path]], session: _Session, stop_at_failure: bool) -> None:
+    for name, path in plan:
+        model = session.served.loaded.get(name)
+        if model is None:
+            continue
+        count = 0
+        for number, record in enumerate(read_warmup(path)):
+            count += 1
+            if isinstance(record, Message):
+                forget_version(record)
+            session.ask(_Asked(number, str(path), record), name, model.handle)
+            if stop_at_failure and not session.report.requests[-1].ok:
+                return
+        if not count:
+            session.report.problems.append(Problem("error", str(path), "has no record: nothing was tried"))
 
 
 def warmup_file_of(model: Path_) -> Path:
@@ -221,12 +304,6 @@ def _check_given(given: Iterable[Any]) -> None:
             raise FileNotFoundError(f"no such file: {os.fspath(one)}")
 
 
-def _tell_models(report: ServeReport, served: ServedExport) -> None:
-    report.models += served.reports
-    report.problems += served.problems
-    report.calls.update(dict.fromkeys(served.called, (0, 0)))
-
-
 def _given(given: Iterable[Message | Path_]) -> Iterator[_Asked]:
     number = 0
     for one in given:
@@ -257,59 +334,3 @@ def _random(
                 report.problems.append(Problem("warning", report.models[0].name, f"no random request: {error}"))
                 break
             yield _Asked(number, "random", request)
-
-
-def _ask(
-    asked: _Asked,
-    model: str,
-    handle: Handle,
-    served: ServedExport,
-    report: ServeReport,
-    timeout: float | None,
-    keep_values: bool,
-    *,
-    rename: bool,
-) -> None:
-    """Send one request, and add what became of it to the report."""
-    served.take_calls()
-    request, failure = asked.request, None
-    outputs: dict[str, TensorReport] = {}
-    start = time.perf_counter()
-    seconds = 0.0
-    if isinstance(request, ServingError):
-        request, failure = None, request
-    elif request is not None:
-        if rename:
-            address(request, model)
-        try:
-            start = time.perf_counter()
-            response = handle(request, timeout=timeout)
-            seconds = time.perf_counter() - start
-            outputs = outputs_of(response, keep_values)
-        except ServingError as error:
-            seconds = time.perf_counter() - start
-            failure = error
-    calls = served.take_calls()
-    for call in calls:
-        _count(report, call, served)
-    report.requests.append(
-        RequestReport(
-            number=asked.number,
-            source=asked.source,
-            model=model,
-            kind="" if request is None else kind_of(request),
-            signature="" if request is None else signature_of(request),
-            batch=0 if request is None else batch_of(request),
-            seconds=seconds,
-            code="OK" if failure is None else failure.code,
-            error="" if failure is None else failure.reason,
-            outputs=outputs,
-            failed_calls=[call for call in calls if call.code != "OK"],
-        )
-    )
-
-
-def _count(report: ServeReport, call: ServedCall, served: ServedExport) -> None:
-    name = served.sub_model_of(call.model)
-    total, failed = report.calls.get(name, (0, 0))
-    report.calls[name] = (total + 1, failed + (call.code != "OK"))

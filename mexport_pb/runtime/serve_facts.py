@@ -14,7 +14,7 @@ from mexport_pb.messages import tensor_proto_to_array
 from mexport_pb.messages.constants import DEFAULT_SIGNATURE
 from mexport_pb.runtime.serve_report import TensorReport
 
-__all__ = ["address", "batch_of", "kind_of", "outputs_of", "request_class", "signature_of"]
+__all__ = ["address", "batch_of", "forget_version", "kind_of", "outputs_of", "request_class", "signature_of"]
 
 _KINDS: Final[dict[type[Message], str]] = {
     pb.PredictRequest: "predict",
@@ -49,6 +49,12 @@ def address(request: Message, model: str) -> None:
     """Sends a request to the newest version of a model, whomever it was for."""
     for spec in _specs_of(request):
         spec.name = model
+    forget_version(request)
+
+
+def forget_version(request: Message) -> None:
+    """Lets any version answer a request."""
+    for spec in _specs_of(request):
         spec.ClearField("version")
         spec.ClearField("version_label")
 

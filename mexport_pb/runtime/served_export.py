@@ -18,6 +18,7 @@ from mexport_pb.check.sub_models import find_distribution_problems
 from mexport_pb.dtypes import numpy_dtype
 from mexport_pb.errors import InvalidArgumentError, MexportError, ServingError
 from mexport_pb.messages import make_model_spec, make_predict_request, make_tensor_proto
+from mexport_pb.runtime.remote_predict import set_predict_servers
 from mexport_pb.runtime.serve_report import ModelReport
 from mexport_pb.runtime.serving import ServedModel
 from mexport_pb.runtime.serving_rpc import ModelServer, ServedCall
@@ -29,7 +30,8 @@ class ServedExport:
     """Loads all models of an export; sub-models get a server each, to which the calls in the graphs go.
 
     A context manager: the models are loaded when the block is entered, and gone when it is left. Only one export with
-    sub-models can be served in a process at a time, because the addresses of remote calls are the process's.
+    sub-models can be served in a process at a time, because the addresses of remote calls are the process's: what
+    ``set_predict_servers`` said before is replaced, and forgotten afterwards.
 
     Args:
         models: The directory of each model by its name.
@@ -123,8 +125,6 @@ class ServedExport:
         calls = [call for model in self.loaded.values() for call in remote_calls(model.meta_graph)]
         if not calls:
             return
-        from mexport_pb.runtime.remote_predict import set_predict_servers
-
         asked: dict[str, dict[str, str]] = {}
         for call in calls:
             key, name = _route(call)
