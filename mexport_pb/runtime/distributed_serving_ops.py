@@ -101,8 +101,7 @@ def create_dummy_sync_server(address: str, name: str | None = None) -> Any:
     """Add a server that takes pushes and counts what comes, for tests; returns its handle.
 
     Args:
-        address: ``"host:port"``; port 0 takes a free one, which :func:`mexport_pb.runtime.ops.dummy_sync_server_get_port`
-            tells.
+        address: ``"host:port"``; port 0 takes a free one, which ``ops.dummy_sync_server_get_port`` tells.
         name: The node's.
     """
     return ops.dummy_sync_server(address=address, name=name)

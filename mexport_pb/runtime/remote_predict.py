@@ -20,8 +20,8 @@ def set_predict_servers(servers: Mapping[str, Sequence[str]] | None) -> None:
 
     Args:
         servers: The addresses, ``"host:port"``, of the servers of each model, by the names that
-            docs/remote_predict.md describes: ``{"ranker:ps_0": ["10.0.0.1:8500", "10.0.0.2:8500"]}``. They replace those
-            of an earlier call, and count in place of the environment's; None lets the environment count again.
+            docs/remote_predict.md describes: ``{"ranker:ps_0": ["10.0.0.1:8500", "10.0.0.2:8500"]}``. They replace
+            those of an earlier call, and count in place of the environment's; None lets the environment count again.
 
     Raises:
         InvalidArgumentError: an address is none, or `servers` is no such mapping. What was set before stays.

@@ -1,7 +1,9 @@
 // The kernel of TfServingRemotePredict: asks another server over gRPC, on threads of its own.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <set>
 #include <string>
@@ -159,6 +161,10 @@ Tensor ReadOutput(std::string_view bytes, DataType want) {
     }
     return tensor;
   }
+  if (want != tensorflow::DT_STRING && !message.content.empty()) {
+    throw OpError(OpError::kInternal,
+                  absl::StrCat("got ", message.content.size(), " bytes of content, want ", message.elements * size));
+  }
   tensorflow::TensorProto proto;
   Tensor tensor;
   if (!proto.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) || !tensor.FromProto(proto)) {
@@ -176,6 +182,7 @@ std::vector<Tensor> ReadOutputs(const Call& call, const std::string& response) {
     if (found == nullptr) {
       std::vector<std::string> names;
       for (const auto& [name, bytes] : named) names.push_back(absl::StrCat("'", std::string(name), "'"));
+      std::sort(names.begin(), names.end());
       if (names.size() > 8) names.resize(8);
       std::string got = names.empty() ? "none" : "";
       for (const std::string& name : names) absl::StrAppend(&got, got.empty() ? "" : ", ", name);
