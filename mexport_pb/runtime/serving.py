@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from mexport_pb import dtypes
 from mexport_pb._proto import error_codes_pb2
+from mexport_pb._proto.model_service_pb2 import GetModelMetadataRequest, GetModelStatusRequest
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, SignatureDef, TensorInfo
 from mexport_pb._proto.serving_pb2 import (
     ClassificationRequest,
@@ -42,6 +43,7 @@ from mexport_pb.messages.constants import (
 from mexport_pb.runtime._session import load_ops_of, session_config, shorten
 from mexport_pb.runtime._tensorflow import tensorflow
 from mexport_pb.runtime.serving_examples import classify, multi_inference, regress
+from mexport_pb.runtime.serving_metadata import model_metadata, model_status
 
 __all__ = ["ServedModel"]
 
@@ -59,6 +61,7 @@ class ServedModel:
         version: What answers say of the version, and the only one that requests may ask for; any if None.
 
     Raises:
+        InvalidArgumentError: ``tags`` is a string.
         ValidationError: TensorFlow cannot load the model.
         MexportError: TensorFlow is not installed, or there is no library of table ops.
     """
@@ -70,6 +73,8 @@ class ServedModel:
         tags: Iterable[str] = (SERVING_TAG,),
         version: int | None = None,
     ) -> None:
+        if isinstance(tags, str):
+            raise InvalidArgumentError(f"tags: got the string {tags!r}, want a list of strings")
         self.path = os.fspath(export_dir)
         self.version = version
         self._tf = tensorflow()
@@ -103,8 +108,9 @@ class ServedModel:
         """Answers a request of any kind with a response of its kind.
 
         Args:
-            request: A PredictRequest, ClassificationRequest, RegressionRequest, MultiInferenceRequest or
-                SessionRunRequest, of this package. Names of models are not looked at.
+            request: A PredictRequest, ClassificationRequest, RegressionRequest, MultiInferenceRequest,
+                SessionRunRequest, GetModelMetadataRequest or GetModelStatusRequest, of this package. Names of models
+                are not looked at.
             timeout: Seconds that the graph may take; None for as long as it does.
 
         Raises:
@@ -121,6 +127,10 @@ class ServedModel:
             return multi_inference(self, request, run)
         if isinstance(request, SessionRunRequest):
             return self._session_run(request, run)
+        if isinstance(request, GetModelMetadataRequest):
+            return model_metadata(self, request)
+        if isinstance(request, GetModelStatusRequest):
+            return model_status(self, request)
         raise ServingError("UNIMPLEMENTED", f"requests of the kind {type(request).__name__} are not answered here")
 
     def answered(self, spec: ModelSpec, signature: str) -> ModelSpec:

@@ -1,4 +1,4 @@
-"""PredictionService over gRPC on the loopback interface, for checks: not a server to deploy.
+"""PredictionService and its neighbours over gRPC on the loopback interface, for checks: not a server to deploy.
 
 The messages are ours; they are wire-compatible with tensorflow-serving's, whose clients are answered.
 """
@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from google.protobuf.message import Message
 
-from mexport_pb._proto import serving_pb2 as pb
+from mexport_pb._proto import model_service_pb2 as model_pb, serving_pb2 as pb
 from mexport_pb.errors import MexportError, ServingError
 from mexport_pb.runtime.serving import ServedModel
 
@@ -22,6 +22,7 @@ __all__ = ["ModelServer", "PredictionClient", "ServedCall"]
 
 _PREDICTION: Final = "tensorflow.serving.PredictionService"
 _SESSION: Final = "tensorflow.serving.SessionService"
+_MODEL: Final = "tensorflow.serving.ModelService"
 
 # The request's class -> the service, its method, and the response's class.
 _METHODS: Final[dict[type[Message], tuple[str, str, type[Message]]]] = {
@@ -30,6 +31,8 @@ _METHODS: Final[dict[type[Message], tuple[str, str, type[Message]]]] = {
     pb.RegressionRequest: (_PREDICTION, "Regress", pb.RegressionResponse),
     pb.MultiInferenceRequest: (_PREDICTION, "MultiInference", pb.MultiInferenceResponse),
     pb.SessionRunRequest: (_SESSION, "SessionRun", pb.SessionRunResponse),
+    model_pb.GetModelMetadataRequest: (_PREDICTION, "GetModelMetadata", model_pb.GetModelMetadataResponse),
+    model_pb.GetModelStatusRequest: (_MODEL, "GetModelStatus", model_pb.GetModelStatusResponse),
 }
 
 # A message may be as large as protobuf allows, and no proxy of the environment may come between.

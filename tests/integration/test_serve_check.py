@@ -14,7 +14,10 @@ grpc = pytest.importorskip("grpc")
 
 from tensorflow_serving.apis import (  # noqa: E402
     classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
     inference_pb2,
+    model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
@@ -232,6 +235,8 @@ class TestServedModel:
     def test_a_model_that_cannot_be_loaded(self, tmp_path):
         with pytest.raises(ValidationError, match="cannot load it"):
             ServedModel(tmp_path)
+        with pytest.raises(InvalidArgumentError, match="tags: got the string 'serve'"):
+            ServedModel(tmp_path, tags="serve")
 
 
 class TestServer:
@@ -275,6 +280,28 @@ class TestServer:
         )
         (named,) = session_run(theirs["session_run"], timeout=20).tensor
         assert tf.make_ndarray(named.tensor).tolist() == [1, 2]
+
+    def test_what_it_tells_of_its_models(self, channel):
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = "ctr"
+        response = stub.GetModelMetadata(request, timeout=20)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        assert response.metadata["signature_def"].Unpack(signatures)
+        assert sorted(signatures.signature_def["serving_default"].inputs) == ["features", "item"]
+        assert response.model_spec.version.value == 12
+        request.metadata_field.append("other")
+        with pytest.raises(grpc.RpcError, match="metadata field: got"):
+            stub.GetModelMetadata(request, timeout=20)
+
+        models = model_service_pb2_grpc.ModelServiceStub(channel)
+        status = get_model_status_pb2.GetModelStatusRequest()
+        status.model_spec.name = "ctr"
+        (version,) = models.GetModelStatus(status, timeout=20).model_version_status
+        assert (version.version, version.state, version.status.error_code) == (12, version.AVAILABLE, 0)
+        status.model_spec.name = "absent"
+        with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
+            models.GetModelStatus(status, timeout=20)
 
     @pytest.mark.parametrize(
         ("name", "code", "details"),
