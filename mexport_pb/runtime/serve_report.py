@@ -89,17 +89,18 @@ class RequestReport:
 
     @property
     def ok(self) -> bool:
-        """Whether it was answered."""
-        return self.code == "OK"
+        """Whether it was answered, and so were all requests to sub-models that it led to."""
+        return self.code == "OK" and not self.failed_calls
 
     def __str__(self) -> str:
         text = f"{self.source} #{self.number} {self.kind or 'record'}"
         text += f" {self.signature!r}" if self.signature else ""
         text += f" batch {self.batch}" if self.batch else ""
-        if self.ok:
+        if self.code == "OK":
             outputs = ", ".join(f"{key} {tensor.dtype}{tensor.shape}" for key, tensor in self.outputs.items())
-            return f"{text}: ok in {self.seconds * 1e3:.2f} ms: {outputs or 'no outputs'}"
-        text = f"{text}: {self.code}: {self.error}"
+            text = f"{text}: ok in {self.seconds * 1e3:.2f} ms: {outputs or 'no outputs'}"
+        else:
+            text = f"{text}: {self.code}: {self.error}"
         for call in self.failed_calls:
             text += f"; {call.model} {call.signature or 'serving_default'!r} said {call.code}: {call.error}"
         return text

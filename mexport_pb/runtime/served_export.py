@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,13 +26,16 @@ from mexport_pb.runtime.serving_rpc import ModelServer, ServedCall
 
 __all__ = ["ServedExport"]
 
+# A call without elements is made only where the shapes allow so few.
+_MAX_ELEMENTS = 1 << 20
+
 
 class ServedExport:
     """Loads all models of an export; sub-models get a server each, to which the calls in the graphs go.
 
     A context manager: the models are loaded when the block is entered, and gone when it is left. Only one export with
-    sub-models can be served in a process at a time, because the addresses of remote calls are the process's: what
-    ``set_predict_servers`` said before is replaced, and forgotten afterwards.
+    calls can be served in a process at a time, because the addresses of remote calls are the process's: other threads
+    wait, and what ``set_predict_servers`` said before is replaced, and forgotten afterwards.
 
     Args:
         models: The directory of each model by its name.
@@ -125,6 +129,7 @@ class ServedExport:
         calls = [call for model in self.loaded.values() for call in remote_calls(model.meta_graph)]
         if not calls:
             return
+        exits.enter_context(_addresses())
         asked: dict[str, dict[str, str]] = {}
         for call in calls:
             key, name = _route(call)
@@ -148,6 +153,34 @@ class ServedExport:
             self._calls.append(call)
 
 
+@contextlib.contextmanager
+def _addresses() -> Iterator[None]:
+    """Holds the process's map of addresses.
+
+    Raises:
+        InvalidArgumentError: This thread holds it already.
+    """
+    if _holder.owner == threading.get_ident():
+        raise InvalidArgumentError("this thread serves another export with remote calls, want one at a time")
+    with _holder.lock:
+        _holder.owner = threading.get_ident()
+        try:
+            yield
+        finally:
+            _holder.owner = None
+
+
+class _Holder:
+    """Who holds the process's map of addresses."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.owner: int | None = None
+
+
+_holder = _Holder()
+
+
 def _route(call: RemoteCall) -> tuple[str, str]:
     """The key in the op's map of addresses, and the name of the model in its requests."""
     if call.model_name:
@@ -168,8 +201,10 @@ def _prime(model: ServedModel, call: RemoteCall) -> None:
     inputs = {}
     for alias in call.inputs or ():
         info = signature.inputs[alias]
+        shape = [max(dim.size, 0) for dim in info.tensor_shape.dim] or [0]
+        if math.prod(shape) > _MAX_ELEMENTS:
+            return
         with contextlib.suppress(InvalidArgumentError):
-            shape = [max(dim.size, 0) for dim in info.tensor_shape.dim] or [0]
             inputs[alias] = make_tensor_proto(np.zeros(shape, numpy_dtype(info.dtype)), info.dtype)
     spec = make_model_spec(call.sub_model, signature_name=call.signature)
     with contextlib.suppress(ServingError):

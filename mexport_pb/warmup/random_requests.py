@@ -22,7 +22,8 @@ from mexport_pb.messages.constants import PREDICT_METHOD
 __all__ = ["random_predict_request", "random_signatures"]
 
 MAX_ELEMENTS: Final = 1 << 26
-"""The largest tensor that is made. A signature may ask for any."""
+MAX_STRINGS: Final = 1 << 20
+"""The largest tensors that are made. A signature may ask for any."""
 
 # Signatures that push values into tables, and those whose inputs depend on one another: random ones are refused.
 _NOT_RANDOM: Final = ("hashtable_assign", "raw_assign", "raw_lookup")
@@ -67,7 +68,7 @@ def random_predict_request(
         ids_per_slot: Ids in each of them; those of slot s are in ``[s * n, s * n + n)``.
 
     Raises:
-        InvalidArgumentError: A batch size below 1, an empty range, or more than 2**26 elements.
+        InvalidArgumentError: A batch size below 1, an empty range, or more than 2**26 elements (2**20 strings).
         UnsupportedError: An input that is sparse, ragged, or of a dtype without random values.
     """
     if batch_size < 1:
@@ -93,8 +94,9 @@ def _shape(where: str, info: TensorInfo, batch_size: int) -> tuple[int, ...]:
     elements = 1
     for size in shape:
         elements *= size
-    if elements > MAX_ELEMENTS:
-        raise InvalidArgumentError(f"{where}: got {elements} elements, want <= {MAX_ELEMENTS}")
+    limit = MAX_STRINGS if info.dtype == tensor_pb2.DT_STRING else MAX_ELEMENTS
+    if elements > limit:
+        raise InvalidArgumentError(f"{where}: got {elements} elements, want <= {limit}")
     return shape
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,14 @@ from mexport_pb.messages import (  # noqa: E402
     make_regress_request,
     make_session_run_request,
 )
-from mexport_pb.runtime import ModelServer, PredictionClient, ServedModel, replay_warmup, serve_check  # noqa: E402
+from mexport_pb.runtime import (  # noqa: E402
+    ModelServer,
+    PredictionClient,
+    ServedModel,
+    TensorFlowSource,
+    replay_warmup,
+    serve_check,
+)
 from mexport_pb.runtime.serve_facts import address  # noqa: E402
 from tests.support import table_exports  # noqa: E402
 from tests.support.served_models import example, examples_requests, write_examples_model  # noqa: E402
@@ -552,6 +560,27 @@ class TestValidation:
         with pytest.raises(ValidationError, match=r"#1 predict 'serving_default' batch 3: .*got int32, want int64$"):
             self.export(tmp_path, tmp_path / "w")
         assert not (tmp_path / "models").exists()
+
+    def test_a_model_that_tensorflow_traced(self, tmp_path):
+        table_exports.make_checkpoint(tmp_path)
+        for name, value in (("good", 2), ("bad", b"text")):
+            mx.write_records(tmp_path / name, logs(make_predict_request("m", {"x": [value]})))
+
+        def model_fn(features, mode):
+            return mx.EstimatorSpec(mode, {"y": features["x"] * 2})
+
+        def receiver_fn():
+            x = tf.compat.v1.placeholder(tf.int32, [None], name="x")
+            return mx.ServingInputReceiver({"x": x}, {"x": x})
+
+        exporter = partial(
+            mx.StandaloneExporter, model_fn, tmp_path / "train", source=TensorFlowSource(), validate="warmup"
+        )
+        path = exporter(tmp_path / "models", warmup_file=tmp_path / "good").export_saved_model(receiver_fn).decode()
+        assert serve_check(path, keep_values=True).requests[0].outputs["y"].values == [4]
+        with pytest.raises(ValidationError, match="got string, want int32"):
+            exporter(tmp_path / "none", warmup_file=tmp_path / "bad").export_saved_model(receiver_fn)
+        assert not (tmp_path / "none").exists()
 
     def test_no_warmup_file(self, tmp_path):
         with pytest.raises(ValidationError, match=r"validate='warmup': .*is missing"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ pytest.importorskip("grpc")
 import mexport_pb as mx
 from mexport_pb._proto import saved_model_pb2
 from mexport_pb.cli import main
-from mexport_pb.errors import ValidationError
+from mexport_pb.errors import InvalidArgumentError, ValidationError
 from mexport_pb.messages import make_predict_request
 from mexport_pb.runtime import execute_restore, replay_warmup, serve_check
+from mexport_pb.runtime.served_export import ServedExport
 from tests.support import remote_model
 from tests.support.remote_model import STEP
 
@@ -76,6 +78,22 @@ def test_the_addresses_are_gone_afterwards(base):
     assert serve_check(base, random=1).ok
     with pytest.raises(ValidationError, match="No available remote servers"):
         execute_restore(base / "entry" / str(STEP), signature="serving_default", feeds={"ids": IDS})
+
+
+def test_one_export_at_a_time(base):
+    models = {name: base / name / str(STEP) for name in ("entry", "ps_0", "ps_1")}
+    with ServedExport(models, "entry") as served:
+        assert served.entry is not None
+        with pytest.raises(InvalidArgumentError, match="serves another export"), ServedExport(models, "entry"):
+            pass
+        served.entry.handle(REQUEST)
+        assert {call.model: call.code for call in served.take_calls()} == {"ctr:ps_0": "OK", "ctr:ps_1": "OK"}
+
+
+def test_checks_in_two_threads_wait_for_one_another(base):
+    with ThreadPoolExecutor(2) as threads:
+        reports = list(threads.map(lambda _: serve_check(base, random=1), range(2)))
+    assert [report.failures for report in reports] == [[], []]
 
 
 def test_a_server_that_is_missing(copy, capsys):
@@ -138,7 +156,6 @@ def test_calls_that_do_not_fit(call, problem, code, folder, tmp_path):
 
 
 def test_a_failure_of_the_servers_graph_is_told_in_its_words(folder, tmp_path):
-    """The graph of the server fails at negative ids; the entry's node does not fail the request."""
     base = remote_model.export(folder, tmp_path.name, call={"fail_op_on_rpc_error": False})
 
     def break_lookup(graph):
@@ -153,8 +170,14 @@ def test_a_failure_of_the_servers_graph_is_told_in_its_words(folder, tmp_path):
         graph.signature_def["lookup"].outputs["slot"].name = "guard:0"
 
     change_graph(base, "ps_1", break_lookup)
-    (request,) = serve_check(base, random=1).requests
-    assert any("the guard says no" in call.error for call in request.failed_calls)
+    report = serve_check(base, random=1)
+    (request,) = report.requests
+    (call,) = request.failed_calls
+    assert (call.model, call.code) == ("ctr:ps_1", "INVALID_ARGUMENT")
+    assert "the guard says no" in call.error
+    # The graph passes over it; a check does not.
+    assert not report.ok
+    assert "the guard says no" in report.failures[0]
 
 
 def test_the_deadline_of_a_call(folder, tmp_path):

@@ -84,6 +84,12 @@ def test_the_seed_makes_the_bytes():
         ({}, {"batch_size": 0}, InvalidArgumentError, "batch size: got 0"),
         ({}, {"integers": (3, 3)}, InvalidArgumentError, r"got \(3, 3\)"),
         ({"x": ("float32", [None, 2**30])}, {}, InvalidArgumentError, r"input 'x': got 8589934592 elements"),
+        (
+            {"x": ("string", [None, 2**20])},
+            {},
+            InvalidArgumentError,
+            "got 8388608 elements, want <= 1048576",
+        ),
         ({"x": ("resource", [])}, {}, UnsupportedError, "input 'x'"),
         ({"x": ("qint8", [])}, {}, UnsupportedError, "no random values of dtype qint8"),
     ],
