@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mexport_pb.errors import ValidationError
+from mexport_pb.errors import InvalidArgumentError, ValidationError
+
+if TYPE_CHECKING:
+    from mexport_pb.runtime import ServeReport
 
 __all__ = ["add_parser"]
 
@@ -38,6 +41,11 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         metavar="F",
         help="a TFRecord file of PredictionLogs or PredictRequests to send; repeatable",
+    )
+    parser.add_argument(
+        "--replay",
+        action="store_true",
+        help="do what a server does with a warmup file when it loads the model: with the model's own, or --requests",
     )
     parser.add_argument("--random", type=int, metavar="N", help="send N random requests a signature")
     parser.add_argument(
@@ -76,9 +84,27 @@ def _range(text: str) -> tuple[int, int]:
 def _run(options: argparse.Namespace) -> Iterator[str]:
     # What TensorFlow logs while it starts is about the machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from mexport_pb.runtime import replay_warmup
+
+    tags = [tag for tag in options.tags.split(",") if tag]
+    if options.replay:
+        for name in ("random", "signature", "model_name", "show"):
+            if getattr(options, name):
+                raise InvalidArgumentError(f"--replay takes no --{name.replace('_', '-')}")
+        report = replay_warmup(
+            options.export, options.requests or None, version=options.version, timeout=options.timeout, tags=tags
+        )
+    else:
+        report = _check(options, tags)
+    yield from report.to_json() if options.json else report.to_text(show=options.show)
+    if not report.ok:
+        raise ValidationError(f"{options.export}: the check failed: {len(report.failures)} failures")
+
+
+def _check(options: argparse.Namespace, tags: list[str]) -> ServeReport:
     from mexport_pb.runtime import serve_check
 
-    report = serve_check(
+    return serve_check(
         options.export,
         version=options.version,
         requests=options.requests,
@@ -90,8 +116,5 @@ def _run(options: argparse.Namespace) -> Iterator[str]:
         timeout=options.timeout,
         model_name=options.model_name,
         keep_values=options.show,
-        tags=[tag for tag in options.tags.split(",") if tag],
+        tags=tags,
     )
-    yield from report.to_json() if options.json else report.to_text(show=options.show)
-    if not report.ok:
-        raise ValidationError(f"{options.export}: the check failed: {len(report.failures)} failures")

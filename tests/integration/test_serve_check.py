@@ -481,6 +481,18 @@ class TestCommand:
         assert (summary["ok"], summary["requests"], summary["failed"], summary["version"]) == (False, 2, 1, 12)
         assert "the check failed: 1 failures" in said.err
 
+    def test_replay(self, dense, tmp_path, capsys):
+        mx.write_records(tmp_path / "f", logs(dense_request(dense[1].inputs)))
+        arguments = ["serve-check", str(dense[0]), "--replay"]
+        assert main([*arguments, "--requests", str(tmp_path / "f"), "--version", "3"]) == 0
+        out = capsys.readouterr().out
+        assert f"request {tmp_path}/f #0 predict 'serving_default' batch 6: ok in" in out
+        assert "/3: loaded" in out
+        assert main(arguments) == 2
+        assert "there is no warmup file to replay" in capsys.readouterr().err
+        assert main([*arguments, "--random", "3"]) == 2
+        assert "--replay takes no --random" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         ("arguments", "status"),
         [(["--batch-size", "0"], 2), (["--version", "4"], 1), (["--requests", "absent"], 1)],
