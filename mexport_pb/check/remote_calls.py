@@ -86,7 +86,12 @@ def remote_calls(meta_graph: MetaGraphDef) -> list[RemoteCall]:
 
 
 def check_remote_calls(
-    caller: MetaGraphDef, models: Mapping[str, MetaGraphDef | None], report: Report, *, version: int | None = None
+    caller: MetaGraphDef,
+    models: Mapping[str, MetaGraphDef | None],
+    report: Report,
+    *,
+    version: int | None = None,
+    strangers: bool = False,
 ) -> None:
     """Reports what of a graph's calls the models of an export do not answer.
 
@@ -95,12 +100,14 @@ def check_remote_calls(
         models: What is served, by the name of the sub-model, such as ``ps_0``; None for one of which nothing is known.
         report: Where problems go.
         version: The version that is served; None where it is not known.
+        strangers: Whether others may serve models that are not here; calls of such are then warned of only.
     """
     for call in remote_calls(caller):
         where = f"remote call {quote(call.node)}"
         if call.sub_model not in models:
             asked = call.model_name or call.old_model_name
-            report.error(where, f"nothing serves the model {quote(asked)}: got {sorted(models)}, want {call.sub_model}")
+            message = f"nothing serves the model {quote(asked)}: got {sorted(models)}, want {call.sub_model}"
+            (report.warn if strangers else report.error)(where, message)
             continue
         if call.version >= 0 and version is not None and call.version != version:
             report.error(where, f"asks for a version: got {call.version}, want {version}, or -1 for the newest")

@@ -90,6 +90,7 @@ def find_distribution_problems(
     *,
     version: int | None = None,
     model_name: str | None = None,
+    strangers: bool = False,
 ) -> list[Problem]:
     """Whether the models of an export fit together: every call has a model, a signature, keys and dtypes that fit.
 
@@ -99,6 +100,7 @@ def find_distribution_problems(
         version: The version that is served.
         model_name: What the deployment puts before the sub-models: calls go to ``<model_name>:ps_0``; not checked when
             None.
+        strangers: Whether others may serve models that are not here; calls of such are then warned of only.
     """
     report = Report()
     called: set[str] = set()
@@ -107,7 +109,7 @@ def find_distribution_problems(
             if graph is None:
                 continue
             with report.within(f"{name}: "):
-                check_remote_calls(graph, graphs, report, version=version)
+                check_remote_calls(graph, graphs, report, version=version, strangers=strangers)
                 calls = remote_calls(graph)
                 called |= {call.sub_model for call in calls}
                 if model_name is not None:

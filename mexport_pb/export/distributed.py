@@ -23,7 +23,7 @@ from mexport_pb.export.parallel import Check, Task, run_tasks
 from mexport_pb.export.source import Graph, GraphSource
 from mexport_pb.export.spec import ModelFn, ReceiverFn
 from mexport_pb.export.table_output import TableMode, check_table_mode
-from mexport_pb.export.validate import replay_staged, validate_staged
+from mexport_pb.export.validate import check_fit, replay_staged, validate_staged
 from mexport_pb.export.version import timestamped_version
 from mexport_pb.export.writer import Validation, write_plan
 from mexport_pb.graph.placement import place_on_cpu
@@ -76,8 +76,9 @@ class DistributedExporter(BaseExporter):
         global_step_as_timestamp: Name versions by the global step instead of unix seconds.
         freeze_variable: Whether sub-graphs whose name begins with "dense" get constants for variables.
         source: As for :class:`BaseExporter`.
-        validate: As for :class:`BaseExporter`; for each sub-model. ``"warmup"`` loads all sub-models at once, those of
-            the version that are there already among them, and replays the entry's file through the calls between them.
+        validate: As for :class:`BaseExporter`; for each sub-model, and whether the calls between them fit. ``"warmup"``
+            loads all sub-models at once, those of the version that are there already among them, and replays the
+            entry's file through the calls between them.
         tables: As for :class:`BaseExporter`; ``memory_bytes`` is for all threads together.
         threads: How many sub-models are written at a time; as many as there are processors if None.
 
@@ -250,9 +251,11 @@ class DistributedExporter(BaseExporter):
         with staged_group(self._export_dir_base, members, version, next_version=next_version) as group:
             tasks = [writes(plans[model.name], path) for model, path in zip(ordered, group.paths, strict=True)]
             run_tasks(tasks, self._threads, f"export {version}")
+            staged = dict(zip((model.name for model in ordered), group.paths, strict=True))
+            together = {**self._published(known, step), **staged}
+            check_fit(together)
             if self._validate == "warmup":
-                staged = dict(zip((model.name for model in ordered), group.paths, strict=True))
-                replay_staged({**self._published(known, step), **staged})
+                replay_staged(together)
             targets = dict(zip((model.name for model in ordered), group.commit(), strict=True))
         for model in models:
             self._keep_ledgers(plans[model.name], targets[model.name])

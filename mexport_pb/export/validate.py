@@ -12,16 +12,17 @@ from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb._proto.saver_pb2 import SaverDef
 from mexport_pb.bundle import BundleReader, data_path
 from mexport_pb.check import Problem, check_asset_filename, find_saved_model_problems
+from mexport_pb.check.sub_models import find_distribution_problems
 from mexport_pb.errors import BundleError, InvalidArgumentError, MexportError, ValidationError
 from mexport_pb.export.table_check import find_table_problems
 from mexport_pb.graph import save_plan
 from mexport_pb.graph.checkpoint_match import find_mismatch
 from mexport_pb.graph.save_plan import restored_items
-from mexport_pb.messages import SERVING_TAG, read_saved_model, unpack_asset_file_def
+from mexport_pb.messages import SERVING_TAG, read_saved_model, select_meta_graph, unpack_asset_file_def
 from mexport_pb.messages.constants import ASSET_BASE_FILENAME, ASSETS_COLLECTION, ASSETS_DIRECTORY, VARIABLES_PREFIX
 from mexport_pb.table.graph_tables import graph_tables
 
-__all__ = ["CheckReport", "check_saved_model", "check_validation", "replay_staged", "validate_staged"]
+__all__ = ["CheckReport", "check_fit", "check_saved_model", "check_validation", "replay_staged", "validate_staged"]
 
 VALIDATIONS = ("structure", "restore", "warmup")
 
@@ -124,6 +125,27 @@ def validate_staged(path: Path, validation: str) -> None:
             # A replay has restored the graph that is served.
             if validation == "restore" or set(tags) != {SERVING_TAG}:
                 execute_restore(path, tags=tags)
+
+
+def check_fit(models: Mapping[str, Path]) -> None:
+    """Checks, without TensorFlow, that the models of one version fit one another: docs/serve_check.md.
+
+    Args:
+        models: The directory of each model by its name. Calls of models that are not among them are let pass.
+
+    Raises:
+        ValidationError: A call asks for a signature, an input, an output or a dtype that the called model has not.
+    """
+    graphs = {}
+    for name, path in models.items():
+        try:
+            graphs[name] = select_meta_graph(read_saved_model(path), [SERVING_TAG])
+        except InvalidArgumentError:  # no graph for servers in it
+            continue
+    problems = find_distribution_problems(graphs, strangers=True)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise ValidationError("the models do not fit together: " + "; ".join(f"{p.where}: {p.message}" for p in errors))
 
 
 def replay_staged(models: Mapping[str, Path]) -> None:

@@ -139,6 +139,12 @@ def test_a_signature_that_is_gone(copy):
     assert report.calls["ps_1"] == (1, 1)
 
 
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Exports of this test are not checked for fit."""
+    monkeypatch.setattr("mexport_pb.export.distributed.check_fit", lambda models: None)
+
+
 @pytest.mark.parametrize(
     ("call", "problem", "code"),
     [
@@ -148,11 +154,22 @@ def test_a_signature_that_is_gone(copy):
         ({"model_name": "ctr:ps_7"}, "nothing serves the model 'ctr:ps_7'", "INTERNAL"),
     ],
 )
-def test_calls_that_do_not_fit(call, problem, code, folder, tmp_path):
+def test_calls_that_do_not_fit(call, problem, code, folder, tmp_path, unchecked):
     base = remote_model.export(folder, tmp_path.name, call=call)
     report = serve_check(base, random=1)
     assert any(problem in str(found) for found in report.problems), report.problems
     assert [request.code for request in report.requests] == [code]
+
+
+def test_an_exporter_refuses_calls_that_do_not_fit(folder, tmp_path):
+    with pytest.raises(ValidationError, match="entry: remote call 'ask_1' to ps_1 signature 'lookup' output 'other'"):
+        remote_model.export(folder, tmp_path.name, call={"alias": "other"})
+    assert list((folder / tmp_path.name).glob("*/*")) == []
+
+
+def test_an_exporter_lets_calls_of_other_models_pass(folder, tmp_path):
+    base = remote_model.export(folder, tmp_path.name, call={"model_name": "other_team"})
+    assert len(list(base.glob("*/*"))) == 3
 
 
 def test_a_failure_of_the_servers_graph_is_told_in_its_words(folder, tmp_path):
