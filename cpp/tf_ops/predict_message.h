@@ -1,5 +1,5 @@
 // The messages of tensorflow.serving.PredictionService.Predict, written and read by hand:
-// docs/formats/remote_predict.md.
+// docs/formats/predict.md.
 //
 // This header is C++17: see platform.h.
 #pragma once

@@ -1,4 +1,4 @@
-// The requests of a push: docs/formats/parameter_sync.md.
+// The requests of a push: docs/formats/predict.md.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Pushes the entries that training changed to the servers of a model: docs/formats/parameter_sync.md.
+// Pushes the entries that training changed to the servers of a model: docs/parameter_sync.md.
 //
 // This header is C++17: see platform.h.
 #pragma once

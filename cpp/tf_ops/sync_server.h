@@ -1,4 +1,4 @@
-// A server that takes pushes and counts them, for tests: docs/formats/parameter_sync.md.
+// A server that takes pushes and counts them, for tests: docs/parameter_sync.md.
 //
 // This header is C++17: see platform.h.
 #pragma once

@@ -2,7 +2,8 @@
 
 Importing this package loads nothing; TensorFlow is imported when something here is first used. Modules for code that
 uses TensorFlow import it at once: ``hash_table_ops``, ``multi_hash_table_ops`` and ``hash_filter_ops`` (tables and
-filters in a ``tf.Graph``), ``basic_restore_hook`` and ``save_utils`` (their checkpoints), ``test_utils``.
+filters in a ``tf.Graph``), ``basic_restore_hook`` and ``save_utils`` (their checkpoints), ``distributed_serving_ops``
+(pushes to servers), ``test_utils``. ``remote_predict`` asks other models.
 """
 
 from mexport_pb.runtime.execute import execute_restore
