@@ -6,12 +6,14 @@ import os
 import re
 from typing import Any
 
+import numpy as np
+
 from mexport_pb.errors import DataError, UnsupportedError
 from mexport_pb.messages import read_saved_model
 from mexport_pb.messages.table_ops import table_op_defs
 from mexport_pb.runtime.ops import load_op_library
 
-__all__ = ["load_ops_of", "session_config", "shorten"]
+__all__ = ["load_ops_of", "session_config", "shorten", "to_array"]
 
 _LONGEST_MESSAGE = 600
 # Lines that TensorFlow wraps around the one that says what was wrong.
@@ -49,3 +51,12 @@ def shorten(error: Exception) -> str:
     if len(short) > _LONGEST_MESSAGE:
         short = f"{short[: _LONGEST_MESSAGE - 1]}…"
     return f"{short} (node {node[1]})" if node else short
+
+
+def to_array(value: Any) -> np.ndarray:
+    """What a session gave for a tensor. A scalar string comes as bytes, of which numpy would drop zeros at the end."""
+    if isinstance(value, bytes):
+        result = np.empty((), object)
+        result[()] = value
+        return result
+    return np.asarray(value)

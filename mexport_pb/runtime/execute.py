@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mexport_pb._proto import saved_model_pb2
 from mexport_pb.errors import InvalidArgumentError, UnsupportedError, ValidationError
-from mexport_pb.runtime._session import load_ops_of, session_config, shorten
+from mexport_pb.runtime._session import load_ops_of, session_config, shorten, to_array
 from mexport_pb.runtime._tensorflow import tensorflow
 
 __all__ = ["execute_restore"]
@@ -63,7 +63,7 @@ def execute_restore(
             answers = session.run(fetched, fed)
         except Exception as error:
             raise ValidationError(f"{path}: signature {signature!r} failed: {shorten(error)}") from error
-    return {key: np.asarray(value) for key, value in answers.items()}
+    return {key: to_array(value) for key, value in answers.items()}
 
 
 def _plan(

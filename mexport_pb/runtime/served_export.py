@@ -19,6 +19,7 @@ from mexport_pb.check.sub_models import find_distribution_problems
 from mexport_pb.dtypes import numpy_dtype
 from mexport_pb.errors import InvalidArgumentError, MexportError, ServingError
 from mexport_pb.messages import make_model_spec, make_predict_request, make_tensor_proto
+from mexport_pb.runtime._tensorflow import tensorflow
 from mexport_pb.runtime.remote_predict import set_predict_servers
 from mexport_pb.runtime.serve_report import ModelReport
 from mexport_pb.runtime.serving import ServedModel
@@ -78,6 +79,7 @@ class ServedExport:
         return self.loaded.get(self._entry)
 
     def __enter__(self) -> Self:
+        tensorflow()  # that it is not there is no failure of a model
         with contextlib.ExitStack() as exits:
             for name, path in self._paths.items():
                 self._load(name, path, exits)

@@ -40,7 +40,7 @@ from mexport_pb.messages.constants import (
     REGRESS_METHOD,
     SERVING_TAG,
 )
-from mexport_pb.runtime._session import load_ops_of, session_config, shorten
+from mexport_pb.runtime._session import load_ops_of, session_config, shorten, to_array
 from mexport_pb.runtime._tensorflow import tensorflow
 from mexport_pb.runtime.serving_examples import classify, multi_inference, regress
 from mexport_pb.runtime.serving_metadata import model_metadata, model_status
@@ -192,7 +192,7 @@ class ServedModel:
             raise ServingError("INVALID_ARGUMENT", shorten(error)) from error
         except RuntimeError as error:
             raise ServingError("UNAVAILABLE", shorten(error)) from error
-        return [_to_array(value) for value in values[: len(fetches)]]
+        return [to_array(value) for value in values[: len(fetches)]]
 
     def _predict(self, request: PredictRequest, run: Any) -> PredictResponse:
         key = request.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -291,12 +291,3 @@ def _to_proto(alias: str, value: np.ndarray) -> TensorProto:
         return make_tensor_proto(value)
     except InvalidArgumentError as error:
         raise ServingError("INTERNAL", f"output {alias!r}: {error}") from error
-
-
-def _to_array(value: Any) -> np.ndarray:
-    """A scalar string comes as bytes, of which numpy would drop the zeros at the end."""
-    if isinstance(value, bytes):
-        result = np.empty((), object)
-        result[()] = value
-        return result
-    return np.asarray(value)

@@ -44,6 +44,7 @@ from mexport_pb.runtime import (  # noqa: E402
     PredictionClient,
     ServedModel,
     TensorFlowSource,
+    execute_restore,
     replay_warmup,
     serve_check,
 )
@@ -239,6 +240,17 @@ class TestServedModel:
         request = make_session_run_request("m", {"examples": strings}, ["age"], tensor_name_is_alias=True)
         (named,) = served_examples.handle(request).tensor
         assert (named.name, mx.tensor_proto_to_array(named.tensor).tolist()) == ("age", [4])
+
+    def test_scalar_strings_keep_their_zeros(self, tmp_path):
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            x = tf.compat.v1.placeholder(tf.string, [], name="x")
+            tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "1"), {"x": x}, {"y": x + x})
+        with ServedModel(tmp_path / "1") as model:
+            response = model.handle(make_predict_request("m", {"x": b"a\0"}))
+        assert predicted(response)["y"][()] == b"a\0a\0"
+        outputs = execute_restore(tmp_path / "1", signature="serving_default", feeds={"x": b"a\0"})
+        assert outputs is not None
+        assert outputs["y"][()] == b"a\0a\0"
 
     def test_a_model_that_cannot_be_loaded(self, tmp_path):
         with pytest.raises(ValidationError, match="cannot load it"):

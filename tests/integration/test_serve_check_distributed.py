@@ -66,6 +66,16 @@ def test_answers_come_from_the_tables_of_the_servers(base):
     assert report.calls == {"ps_0": (2, 0), "ps_1": (2, 0)}
 
 
+def test_names_of_old(folder, tmp_path):
+    """Without the new names, calls go by the old ones, or by the number of the server."""
+    base = remote_model.export(folder, tmp_path.name, call={"everywhere": True, "model_name": ""})
+    report = serve_check(base, requests=[REQUEST], keep_values=True)
+    assert report.ok, report.failures
+    assert report.calls == {"ps_0": (1, 0), "ps_1": (1, 0)}
+    got = np.array(report.requests[0].outputs["y"].values, np.float32)
+    np.testing.assert_array_equal(got, remote_model.expected(base, IDS))
+
+
 def test_random_requests_and_the_command(base, capsys):
     assert main(["serve-check", str(base), "--random", "3", "--batch-size", "5", "--model-name", "ctr"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -15,14 +15,14 @@ __all__ = ["SERVERS", "STEP", "expected", "export", "make_checkpoint", "make_mod
 SERVERS = 2
 
 
-def make_model_fn(**call):
-    """``call`` changes the call of the last server: alias, dtype, and attributes of the op."""
+def make_model_fn(*, everywhere=False, **call):
+    """``call`` changes the call of the last server, or of all: alias, dtype, and attributes of the op."""
 
     def model_fn(features, mode):
         ctx = mx.get_current_export_ctx()
         for i in range(SERVERS):
             distributed_model.add_server(ctx.sub_graph(f"ps_{i}"), i)
-        parts = [_ask(features["ids"], i, **(call if i == SERVERS - 1 else {})) for i in range(SERVERS)]
+        parts = [_ask(features["ids"], i, **(call if everywhere or i == SERVERS - 1 else {})) for i in range(SERVERS)]
         graph = mx.get_default_graph()
         return mx.EstimatorSpec(mode, {"y": graph.add(*parts, name="y")})
 
