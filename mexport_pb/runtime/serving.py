@@ -40,6 +40,7 @@ from mexport_pb.messages.constants import (
     REGRESS_METHOD,
     SERVING_TAG,
 )
+from mexport_pb.messages.tensors import MAX_EXPANDED_BYTES
 from mexport_pb.runtime._session import load_ops_of, session_config, shorten, to_array
 from mexport_pb.runtime._tensorflow import tensorflow
 from mexport_pb.runtime.serving_examples import classify, multi_inference, regress
@@ -281,9 +282,13 @@ def _of_alias(infos: Mapping[str, TensorInfo], alias: str) -> str:
 
 def _parse(alias: str, proto: TensorProto) -> np.ndarray:
     try:
-        return tensor_proto_to_array(proto)
+        value = tensor_proto_to_array(proto)
     except (DataError, UnsupportedError) as error:
         raise ServingError("INVALID_ARGUMENT", f"input {alias!r}: {error}") from error
+    # One value may stand for any number of elements, which the session would write out.
+    if value.nbytes > max(MAX_EXPANDED_BYTES, 8 * proto.ByteSize()):
+        raise ServingError("INVALID_ARGUMENT", f"input {alias!r}: got shape {value.shape} of a few values")
+    return value
 
 
 def _to_proto(alias: str, value: np.ndarray) -> TensorProto:

@@ -161,6 +161,12 @@ class TestServedModel:
             model.handle(request)
         assert failure.value.code == code
 
+    def test_a_value_that_stands_for_terabytes(self, served_dense):
+        request = dense_request({**served_dense[1].inputs, "item": np.int64(1)})
+        request.inputs["item"].tensor_shape.dim.add(size=2**40)
+        with pytest.raises(ServingError, match=r"INVALID_ARGUMENT: input 'item': got shape \(1099511627776,\)"):
+            served_dense[0].handle(request)
+
     def test_a_tensor_that_does_not_parse(self, served_dense):
         request = dense_request(served_dense[1].inputs)
         request.inputs["item"].tensor_shape.dim[0].size = 2**40

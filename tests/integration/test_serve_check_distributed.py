@@ -231,6 +231,18 @@ class TestWarmup:
         assert report.ok
         assert report.calls == {"ps_0": (1, 0), "ps_1": (1, 0)}
 
+    def test_each_model_has_its_own_file(self, copy, warmup):
+        for name, file in (("entry", "good"), ("ps_1", "bad")):
+            extra = copy / name / str(STEP) / "assets.extra"
+            extra.mkdir()
+            shutil.copy(warmup / file, extra / "tf_serving_warmup_requests")
+        report = replay_warmup(copy)
+        assert [(r.model, r.code) for r in report.requests] == [
+            ("ps_1", "FAILED_PRECONDITION"),  # it has no serving_default
+            ("ps_1", "FAILED_PRECONDITION"),
+            ("entry", "OK"),
+        ]
+
     @pytest.mark.parametrize(
         ("call", "file", "message"),
         [
