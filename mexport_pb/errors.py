@@ -20,6 +20,7 @@
     ├── UnsupportedError                      well-formed, but a kind that is refused with a reason
     ├── PublishError                          an export could not be published; nothing was left behind
     │   └── VersionExistsError (FileExistsError)  the target is there already and was not touched
+    ├── ServingError                          a request to a loaded model failed; it has a status code
     └── ValidationError                       a staged export failed its check; it was not published
 
 Files that cannot be opened, read or written raise Python's own :class:`OSError` with the path in it.
@@ -48,6 +49,7 @@ __all__ = [
     "RecordTooLargeError",
     "RecordTruncatedError",
     "SavedModelError",
+    "ServingError",
     "TableError",
     "UnsupportedError",
     "ValidationError",
@@ -138,6 +140,20 @@ class PublishError(MexportError):
 
 class VersionExistsError(PublishError, FileExistsError):
     """The target directory is there already. It was not touched."""
+
+
+class ServingError(MexportError):
+    """A request to a loaded model failed.
+
+    Attributes:
+        code: The status that a model server answers: "NOT_FOUND", "INVALID_ARGUMENT", …
+        reason: What was wrong.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(f"{code}: {reason}")
 
 
 class ValidationError(MexportError):

@@ -23,6 +23,7 @@ class OpError : public std::runtime_error {
     kFailedPrecondition = 9,
     kUnimplemented = 12,
     kInternal = 13,
+    kUnavailable = 14,
     kDataLoss = 15,
   };
 

@@ -11,6 +11,7 @@
 #include "core/sliding_filter.h"
 #include "core/wire.h"
 #include "tf_ops/records.h"
+#include "tf_ops/touched_ids.h"
 
 namespace mexport {
 namespace {
@@ -78,6 +79,11 @@ void Table::EvictIfDue() const {
   if (eviction_ != nullptr && eviction_->Due(rows_->max_update_time())) rows_->Evict(std::nullopt);
 }
 
+// Afterwards: whoever takes the ids must find the changed entries.
+void Table::Touch(Ids ids) const {
+  if (touched_ != nullptr) touched_->Add(ids.data, ids.size);
+}
+
 void Table::Lookup(Ids ids, float* values) const {
   Guarded(name_, [&] { rows_->Lookup(IdsOf(ids), values); });
 }
@@ -113,12 +119,16 @@ void Table::Optimize(Ids ids, Floats gradients, const Training& training) const 
                      .global_step = training.global_step,
                      .sum_gradients = training.sum_gradients,
                      .admit = AdmitBy(filter_)});
+    Touch(ids);
     EvictIfDue();
   });
 }
 
 void Table::Reinitialize(Ids ids, std::int32_t* existed) const {
-  Guarded(name_, [&] { rows_->Reinitialize(IdsOf(ids), existed); });
+  Guarded(name_, [&] {
+    rows_->Reinitialize(IdsOf(ids), existed);
+    Touch(ids);
+  });
 }
 
 std::vector<std::string> Table::SavePart(std::int64_t part, std::int64_t parts, std::int64_t limit,
@@ -172,14 +182,6 @@ void CheckExpireConfig(const std::string& config) {
 
 void CheckThresholds(const std::string& config) {
   WithOpErrors("", OpError::kInternal, [&] { OccurrenceThresholds thresholds(config); });
-}
-
-void CheckClientConfig(const std::string& config) {
-  try {
-    for (WireReader message(Bytes(config)); message.Next();) message.Skip();
-  } catch (const WireError& error) {
-    throw OpError(OpError::kInvalidArgument, std::string("sync client: config is no ClientConfig: ") + error.what());
-  }
 }
 
 std::shared_ptr<OccurrenceFilter> MakeSlidingFilter(std::int64_t capacity, std::int64_t splits,

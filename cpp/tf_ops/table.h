@@ -16,6 +16,7 @@
 namespace mexport {
 
 class EmbeddingTable;
+class TouchedIds;
 
 // So many floats of somebody's.
 struct Floats {
@@ -40,6 +41,10 @@ class Table {
   std::size_t segments() const;
   std::uint64_t size() const;
   EmbeddingTable& rows() const { return *rows_; }
+  const std::shared_ptr<EmbeddingTable>& shared_rows() const { return rows_; }
+
+  // From now on the ids that Optimize() and Reinitialize() were given are added, once their entries have changed.
+  void TrackTouched(std::shared_ptr<TouchedIds> touched) { touched_ = std::move(touched); }
 
   // REQUIRES: room for dim() floats an id
   void Lookup(Ids ids, float* values) const;
@@ -68,11 +73,13 @@ class Table {
   void CheckFloats(const char* what, Ids ids, Floats values) const;
   // Every so many hours, where the config asks for it, drops the entries that have expired.
   void EvictIfDue() const;
+  void Touch(Ids ids) const;
 
   std::string name_;
   std::shared_ptr<EmbeddingTable> rows_;
   std::shared_ptr<OccurrenceFilter> filter_;
-  std::shared_ptr<Eviction> eviction_;  // null where the config does not ask for it
+  std::shared_ptr<Eviction> eviction_;   // null where the config does not ask for it
+  std::shared_ptr<TouchedIds> touched_;  // null where nobody wants to know
 };
 
 // The name and the bytes of each config of a serialised MultiEmbeddingHashTableConfig, in its order. Throws
@@ -84,9 +91,8 @@ void CheckTableConfig(const std::string& config);
 // The same for a SlotExpireTimeConfig.
 void CheckExpireConfig(const std::string& config);
 
-// The same for a SlotOccurrenceThresholdConfig and for a ClientConfig.
+// The same for a SlotOccurrenceThresholdConfig.
 void CheckThresholds(const std::string& config);
-void CheckClientConfig(const std::string& config);
 
 std::shared_ptr<OccurrenceFilter> MakeSlidingFilter(std::int64_t capacity, std::int64_t splits,
                                                     const std::string& thresholds);

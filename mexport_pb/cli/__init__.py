@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterable, Sequence
 
 import mexport_pb
-from mexport_pb.cli import build_ops, export, table
+from mexport_pb.cli import build_ops, export, serve_check, table
 
 __all__ = ["main"]
 
-_SUBCOMMANDS = (export, table, build_ops)
+_SUBCOMMANDS = (export, table, serve_check, build_ops)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -75,9 +75,10 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--validate",
-        choices=("structure", "restore"),
+        choices=("structure", "restore", "warmup"),
         default="structure",
-        help="how the model is checked before it is published; restore needs TensorFlow (default: %(default)s)",
+        help="how the model is checked before it is published; restore needs TensorFlow, and so does warmup, which "
+        "replays the requests of --asset-extra tf_serving_warmup_requests=FILE (default: %(default)s)",
     )
     _add_table_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -24,7 +24,7 @@ from mexport_pb.export.resharded import resharded_checkpoint
 from mexport_pb.export.source import Graph, GraphSource
 from mexport_pb.export.spec import ModelFn, ReceiverFn
 from mexport_pb.export.table_output import TableMode, check_table_mode
-from mexport_pb.export.validate import validate_staged
+from mexport_pb.export.validate import check_fit, replay_staged, validate_staged
 from mexport_pb.export.version import timestamped_version
 from mexport_pb.export.writer import Validation, write_plan
 from mexport_pb.graph.placement import place_on_cpu
@@ -78,7 +78,9 @@ class DistributedExporter(BaseExporter):
         global_step_as_timestamp: Name versions by the global step instead of unix seconds.
         freeze_variable: Whether sub-graphs whose name begins with "dense" get constants for variables.
         source: As for :class:`BaseExporter`.
-        validate: As for :class:`BaseExporter`; for each sub-model.
+        validate: As for :class:`BaseExporter`; for each sub-model, and whether the calls between them fit. ``"warmup"``
+            loads all sub-models at once, those of the version that are there already among them, and replays the
+            entry's file through the calls between them.
         tables: As for :class:`BaseExporter`; ``memory_bytes`` is for all threads together.
         threads: How many sub-models are written at a time; as many as there are processors if None.
         num_ps: How many parameter servers the export is for. model_fn builds ``ps_0`` to ``ps_<num_ps - 1>``, whose ids
@@ -161,9 +163,9 @@ class DistributedExporter(BaseExporter):
         with enter_export_mode(ExportMode.DISTRIBUTED, context), self._export_environment():
             graph = self._source.new_graph()
             self._run_model_fn(graph, context, serving_input_receiver_fn)
-            all_models = _sub_models(graph, context)
-            self._check_servers(all_models)
-            models = self._wanted(all_models, step)
+            known = _sub_models(graph, context)
+            self._check_servers(known)
+            models = self._wanted(known, step)
             if not models:
                 _log.info("%s: nothing to export", self._export_dir_base)
                 return {}
@@ -172,7 +174,7 @@ class DistributedExporter(BaseExporter):
                 plans = {
                     model.name: self._plan(model, context, checkpoint, tables, global_step, models) for model in models
                 }
-                return self._write(models, plans, step)
+                return self._write(models, plans, step, known)
 
     def _check_servers(self, models: list[_SubModel]) -> None:
         servers = {model.name for model in models if model.kind == "server"}
@@ -248,13 +250,22 @@ class DistributedExporter(BaseExporter):
                     )
         return plan
 
+    def _published(self, models: list[_SubModel], step: int | None) -> dict[str, Path]:
+        """The directories of those sub-models that are there already in the version that is exported."""
+        if step is None:
+            return {}
+        paths = {model.name: self._export_dir_base / model.name / f"{step}{model.suffix}" for model in models}
+        return {name: path for name, path in paths.items() if path.is_dir()}
+
     def _table_mode(self, parts: int) -> TableMode:
         mode = check_table_mode(self._tables)
         if not isinstance(mode, ServingTables):
             return self._tables
         return dataclasses.replace(mode, memory_bytes=max(_LEAST_MEMORY, mode.memory_bytes // parts))
 
-    def _write(self, models: list[_SubModel], plans: dict[str, ModelPlan], step: int | None) -> dict[str, bytes]:
+    def _write(
+        self, models: list[_SubModel], plans: dict[str, ModelPlan], step: int | None, known: list[_SubModel]
+    ) -> dict[str, bytes]:
         # Readers start at the entry: it comes last.
         ordered = sorted(models, key=lambda model: model.kind == "entry")
         places = [(self._export_dir_base / model.name, model.suffix) for model in models]
@@ -263,19 +274,26 @@ class DistributedExporter(BaseExporter):
         members = [model.member for model in ordered]
         # A model that TensorFlow loads is in memory as a whole: one at a time.
         one_load = threading.Lock() if self._validate == "restore" else nullcontext()
+        # Warmup requests need all of the models at once: later.
+        validation = "structure" if self._validate == "warmup" else self._validate
 
         def writes(plan: ModelPlan, folder: Path) -> Task:
             def write(check: Check) -> None:
                 write_plan(plan, folder, check)
                 with one_load:
                     check()
-                    validate_staged(folder, self._validate)
+                    validate_staged(folder, validation)
 
             return write
 
         with staged_group(self._export_dir_base, members, version, next_version=next_version) as group:
             tasks = [writes(plans[model.name], path) for model, path in zip(ordered, group.paths, strict=True)]
             run_tasks(tasks, self._threads, f"export {version}")
+            staged = dict(zip((model.name for model in ordered), group.paths, strict=True))
+            together = {**self._published(known, step), **staged}
+            check_fit(together)
+            if self._validate == "warmup":
+                replay_staged(together)
             targets = dict(zip((model.name for model in ordered), group.commit(), strict=True))
         for model in models:
             self._keep_ledgers(plans[model.name], targets[model.name])

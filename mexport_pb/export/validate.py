@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,19 @@ from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
 from mexport_pb._proto.saver_pb2 import SaverDef
 from mexport_pb.bundle import BundleReader, data_path
 from mexport_pb.check import Problem, check_asset_filename, find_saved_model_problems
+from mexport_pb.check.sub_models import find_distribution_problems
 from mexport_pb.errors import BundleError, InvalidArgumentError, MexportError, ValidationError
 from mexport_pb.export.table_check import find_table_problems
 from mexport_pb.graph import save_plan
 from mexport_pb.graph.checkpoint_match import find_mismatch
 from mexport_pb.graph.save_plan import restored_items
-from mexport_pb.messages import read_saved_model, unpack_asset_file_def
+from mexport_pb.messages import SERVING_TAG, read_saved_model, select_meta_graph, unpack_asset_file_def
 from mexport_pb.messages.constants import ASSET_BASE_FILENAME, ASSETS_COLLECTION, ASSETS_DIRECTORY, VARIABLES_PREFIX
 from mexport_pb.table.graph_tables import graph_tables
 
-__all__ = ["CheckReport", "check_saved_model", "check_validation", "validate_staged"]
+__all__ = ["CheckReport", "check_fit", "check_saved_model", "check_validation", "replay_staged", "validate_staged"]
 
-VALIDATIONS = ("structure", "restore")
+VALIDATIONS = ("structure", "restore", "warmup")
 
 
 @dataclass
@@ -99,7 +101,11 @@ def check_validation(validation: str) -> None:
 
 
 def validate_staged(path: Path, validation: str) -> None:
-    """Checks a staged export as the exporter was told to.
+    """Checks a staged model as the exporter was told to.
+
+    Args:
+        path: Its directory.
+        validation: "structure", "restore" or "warmup"; each does what those before it do.
 
     Raises:
         ValidationError: The export is not fit to be published.
@@ -110,11 +116,56 @@ def validate_staged(path: Path, validation: str) -> None:
     except MexportError as error:
         raise ValidationError(f"the staged export cannot be read back: {error}") from error
     report.raise_if_bad()
-    if validation == "restore":
+    if validation == "warmup":
+        replay_staged({"model": path})
+    if validation != "structure":
         from mexport_pb.runtime import execute_restore
 
         for tags in report.tag_sets:
-            execute_restore(path, tags=tags)
+            # A replay has restored the graph that is served.
+            if validation == "restore" or set(tags) != {SERVING_TAG}:
+                execute_restore(path, tags=tags)
+
+
+def check_fit(models: Mapping[str, Path]) -> None:
+    """Checks, without TensorFlow, that the models of one version fit one another: docs/serve_check.md.
+
+    Args:
+        models: The directory of each model by its name. Calls of models that are not among them are let pass.
+
+    Raises:
+        ValidationError: A call asks for a signature, an input, an output or a dtype that the called model has not.
+    """
+    graphs = {}
+    for name, path in models.items():
+        try:
+            graphs[name] = select_meta_graph(read_saved_model(path), [SERVING_TAG])
+        except InvalidArgumentError:  # no graph for servers in it
+            continue
+    problems = find_distribution_problems(graphs, strangers=True)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise ValidationError("the models do not fit together: " + "; ".join(f"{p.where}: {p.message}" for p in errors))
+
+
+def replay_staged(models: Mapping[str, Path]) -> None:
+    """Lets TensorFlow load the models of one version together, and replays their warmup files.
+
+    Args:
+        models: The directory of each model by its name: the entry under "entry", and all that it calls; or one model
+            under any name. The entry must have a warmup file, the others may.
+
+    Raises:
+        ValidationError: A model cannot be loaded, the models do not fit together, or a record fails, the first of which
+            is named; or there is no record.
+    """
+    from mexport_pb.runtime import replay_warmup
+
+    try:
+        report = replay_warmup(models, stop_at_failure=True)
+    except InvalidArgumentError as error:
+        raise ValidationError(f"validate='warmup': {error}") from error
+    report.raise_if_bad()
 
 
 def _check_variables(path: Path, graphs: list[MetaGraphDef], report: CheckReport, read: bool) -> None:

@@ -35,7 +35,7 @@ __all__ = [
     "write_saved_model",
 ]
 
-Validation: TypeAlias = Literal["structure", "restore"]
+Validation: TypeAlias = Literal["structure", "restore", "warmup"]
 
 
 def write_saved_model(
@@ -79,7 +79,8 @@ def write_saved_model(
         restore_variables: False writes neither values nor a saver, for graphs whose variables are set by others.
         as_text: Write ``saved_model.pbtxt`` in place of ``saved_model.pb``.
         validate: How the staged model is checked before it is published: ``"structure"`` looks at every message and
-            at the variable index, ``"restore"`` also lets TensorFlow load it and restore the variables.
+            at the variable index, ``"restore"`` also lets TensorFlow load it and restore the variables, ``"warmup"``
+            also replays ``assets.extra/tf_serving_warmup_requests``, which must be there, as a model server does.
         timestamped: ``export_dir`` is named by a unix second (:func:`timestamped_directory`); where another export took
             it, the next free one is taken.
         tables: The files of embedding tables, planned by an exporter. Without it, tables that signatures read must

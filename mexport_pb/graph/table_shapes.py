@@ -1,10 +1,11 @@
-"""Static shapes of the outputs of hash table ops."""
+"""Static shapes of the outputs of hash table ops and of the remote predict op."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph.shapes import with_rank
 from mexport_pb.graph.tensor import Shape
 
@@ -65,6 +66,15 @@ def _reinitialize(context: InferenceContext) -> Sequence[Shape]:
     return [(), context.shape(2)]
 
 
+def _predict(context: InferenceContext) -> Sequence[Shape]:
+    tensors = {"input_tensor_aliases": len(context.inputs) - 2, "output_tensor_aliases": context.outputs - 2}
+    for (what, want), index in zip(tensors.items(), (0, len(context.inputs) - 1), strict=True):
+        (got,) = with_rank(context.shape(index), 1)
+        if got not in (None, want):
+            raise InvalidArgumentError(f"{what}: got {got} aliases, want {want}, one for each tensor")
+    return [(), (), *[None] * (context.outputs - 2)]
+
+
 _GROUPS: Final[dict[Callable[[InferenceContext], Sequence[Shape]], str]] = {
     _scalars: """MonolithHashTable CreateMonolithMultiHashTable ReadMonolithMultiHashTable IsHashTableInitialized
         MonolithHashFilter MonolithProbabilisticFilter MonolithDummyHashFilter MonolithHashFilterSave
@@ -84,6 +94,7 @@ _GROUPS: Final[dict[Callable[[InferenceContext], Sequence[Shape]], str]] = {
     _fused: "MonolithHashTableFusedLookup MonolithMultiHashTableFusedLookup",
     _piece: "MonolithHashTableSaveAsTensor",
     _reinitialize: "MonolithMultiHashTableReinitialize",
+    _predict: "TfServingRemotePredict",
 }
 
 TABLE_SHAPES: Final = {op: function for function, ops in _GROUPS.items() for op in ops.split()}

@@ -1,4 +1,4 @@
-"""The signatures of Monolith's hash table ops, which TensorFlow knows only with a library loaded.
+"""The signatures of Monolith's ops, hash tables' and remote predict, which TensorFlow knows only with a library loaded.
 
 The table below is their one source: names, inputs, outputs, attributes and defaults are those of graphs that are out
 there. ``stateful`` is ours where Monolith leaves it out: without it TensorFlow merges equal nodes and folds constants,
@@ -17,7 +17,8 @@ from mexport_pb._proto import graph_pb2, tensor_pb2
 __all__ = ["table_op_defs"]
 
 # op(input: type, …) -> (output: type, …) {attribute: type = default, …} stateful
-# A type is that of all elements; "N * type" is a list of as many tensors as the attribute N says.
+# A type is that of all elements; "N * type" is a list of as many tensors as the attribute N says, and the name of an
+# attribute of type list(type) a list of tensors of those types.
 _OPS: Final = """
 MonolithHashTable(filter_handle: resource, sync_client_handle: resource) -> (handle: resource)
     {config: string, container: string = "", shared_name: string = ""} stateful
@@ -99,6 +100,12 @@ MonolithMultiHashTableSave(mtable: resource, basename: string) -> (output_mtable
     {nshards: int = -1, slot_expire_time_config: string = ""} stateful
 MonolithMultiHashTableRestore(mtable: resource, basename: string) -> (output_mtable: resource) {} stateful
 MonolithMultiHashTableFeatureStat(basename: string) -> (features: string, counts: uint64) {} stateful
+
+TfServingRemotePredict(input_tensor_aliases: string, input_tensors: T, output_tensor_aliases: string)
+    -> (status_code: int32, status_error_message: string, output_tensors: output_types)
+    {T: list(type), model_name: string = "", model_version: int = -1, fail_op_on_rpc_error: bool = True,
+     max_rpc_deadline_millis: int = 30, signature_name: string = "serving_default", old_model_name: string = "",
+     task: int = -1, output_types: list(type)} stateful
 """
 
 _OP: Final = re.compile(r"(\w+)\(([^)]*)\)\s*->\s*\(([^)]*)\)\s*\{([^}]*)\}( stateful)?")
@@ -138,6 +145,9 @@ def _items(text: str) -> list[str]:
 def _read_argument(text: str, argument: graph_pb2.OpDef.ArgDef) -> None:
     argument.name, _, kind = text.partition(": ")
     number, times, element = kind.rpartition(" * ")
+    if element not in _TYPES:
+        argument.type_list_attr = element
+        return
     argument.type = _TYPES[element]
     if times:
         argument.number_attr = number
@@ -146,8 +156,8 @@ def _read_argument(text: str, argument: graph_pb2.OpDef.ArgDef) -> None:
 def _read_attribute(text: str, attribute: graph_pb2.OpDef.AttrDef) -> None:
     attribute.name, _, rest = text.partition(": ")
     attribute.type, equals, default = rest.partition(" = ")
-    if attribute.name == "N":
-        # The length of a list of inputs, as TensorFlow's own ops have it.
+    if attribute.name == "N" or attribute.type.startswith("list("):
+        # Of a list of inputs or outputs, which TensorFlow wants not to be empty where an op says nothing of it.
         attribute.has_minimum, attribute.minimum = True, 1
     if equals:
         value = ast.literal_eval(default)

@@ -62,6 +62,8 @@ class GraphEmitter:
         for arg, value in zip(definition.input_arg, inputs, strict=True):
             # A type that the inputs tell may not be said once more: they are made to tell it.
             keywords[arg.name] = self._of_type(value, given.pop(arg.type_attr, None), is_list=bool(arg.number_attr))
+            if (types := given.pop(arg.type_list_attr, None)) is not None:
+                keywords[arg.name] = [self._of_type(one, t, is_list=False) for one, t in zip(value, types, strict=True)]
         inferred = {one for arg in definition.input_arg for one in (arg.type_attr, arg.number_attr, arg.type_list_attr)}
         for attr in definition.attr:
             if attr.name not in inferred and attr.HasField("default_value"):

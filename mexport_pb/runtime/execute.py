@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,17 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mexport_pb._proto import saved_model_pb2
-from mexport_pb.errors import DataError, InvalidArgumentError, UnsupportedError, ValidationError
-from mexport_pb.messages import read_saved_model
-from mexport_pb.messages.table_ops import table_op_defs
+from mexport_pb.errors import InvalidArgumentError, UnsupportedError, ValidationError
+from mexport_pb.runtime._session import load_ops_of, session_config, shorten, to_array
 from mexport_pb.runtime._tensorflow import tensorflow
-from mexport_pb.runtime.ops import load_op_library
 
 __all__ = ["execute_restore"]
-
-_LONGEST_MESSAGE = 600
-# Lines that TensorFlow wraps around the one that says what was wrong.
-_BOILERPLATE = ("Graph execution error:", "Detected at node", "Node:", "Restoring from checkpoint failed.", "[[{{node")
 
 
 def execute_restore(
@@ -56,12 +49,12 @@ def execute_restore(
         raise InvalidArgumentError("feeds: got feeds without a signature, want the signature's key as well")
     tf = tensorflow()
     path = os.fspath(export_dir)
-    _load_table_ops(path)
-    with tf.Graph().as_default(), tf.compat.v1.Session(config=_config(tf)) as session:
+    load_ops_of(path)
+    with tf.Graph().as_default(), tf.compat.v1.Session(config=session_config(tf)) as session:
         try:
             loaded = tf.compat.v1.saved_model.load(session, list(tags), path)
         except Exception as error:
-            raise ValidationError(f"{path}: tensorflow cannot load it: {_shorten(error)}") from error
+            raise ValidationError(f"{path}: tensorflow cannot load it: {shorten(error)}") from error
         if signature is None:
             return None
         meta_graph = saved_model_pb2.MetaGraphDef.FromString(loaded.SerializeToString())
@@ -69,29 +62,8 @@ def execute_restore(
         try:
             answers = session.run(fetched, fed)
         except Exception as error:
-            raise ValidationError(f"{path}: signature {signature!r} failed: {_shorten(error)}") from error
-    return {key: np.asarray(value) for key, value in answers.items()}
-
-
-def _load_table_ops(path: str) -> None:
-    """Loads the library of table ops for a model that has such; what is wrong with others the loader tells."""
-    try:
-        saved_model = read_saved_model(path)
-    except (OSError, DataError, UnsupportedError):
-        return
-    known = table_op_defs()
-    if any(node.op in known for graph in saved_model.meta_graphs for node in graph.graph_def.node):
-        load_op_library()
-
-
-def _config(tf: Any) -> Any:
-    """Two threads of the session's own, and the process's pool for the kernels, whose size the first session fixes."""
-    return tf.compat.v1.ConfigProto(
-        inter_op_parallelism_threads=2,
-        use_per_session_threads=True,
-        allow_soft_placement=True,
-        device_count={"GPU": 0},
-    )
+            raise ValidationError(f"{path}: signature {signature!r} failed: {shorten(error)}") from error
+    return {key: to_array(value) for key, value in answers.items()}
 
 
 def _plan(
@@ -125,15 +97,3 @@ def _plan(
             raise InvalidArgumentError(f"{path}: signature {key!r}: input {name!r}: got {got.name}, want {want.name}")
         values[info.name] = array
     return values, {name: info.name for name, info in signature.outputs.items()}
-
-
-def _shorten(error: Exception) -> str:
-    """Keep what an exception says was wrong, and at which node, of a message that may be pages long."""
-    text = str(getattr(error, "message", "") or error or type(error).__name__)
-    text = text.partition("Original stack trace for")[0]
-    node = re.search(r"\{\{node (\S+?)\}\}\]\]", text)
-    said = [line.strip() for line in text.splitlines()]
-    short = " ".join(line for line in said if line and not line.startswith(_BOILERPLATE)) or " ".join(text.split())
-    if len(short) > _LONGEST_MESSAGE:
-        short = f"{short[: _LONGEST_MESSAGE - 1]}…"
-    return f"{short} (node {node[1]})" if node else short

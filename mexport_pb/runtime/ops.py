@@ -19,9 +19,13 @@ from mexport_pb.runtime.ops_build import COMMAND, find_ops_library
 
 __all__ = [
     "FusedLookup",
+    "RemotePrediction",
     "create_multi_hash_table",
     "dummy_hash_filter",
     "dummy_sync_client",
+    "dummy_sync_server",
+    "dummy_sync_server_get_port",
+    "dummy_sync_server_shutdown",
     "extract_slot_from_entry",
     "hash_filter",
     "hash_filter_intercept_gradient",
@@ -58,11 +62,26 @@ __all__ = [
     "parameter_sync_client",
     "probabilistic_filter",
     "read_multi_hash_table",
+    "tf_serving_remote_predict",
 ]
 
 # TensorFlow's types are not known to a type checker; these say what is meant.
 Tensor: TypeAlias = Any
 Handle: TypeAlias = Any  # a scalar of dtype resource
+
+
+class RemotePrediction(NamedTuple):
+    """What a remote prediction returns.
+
+    Attributes:
+        status_code: int32 [], 0 or gRPC's code of what went wrong.
+        status_error_message: string [], what went wrong.
+        output_tensors: One for each alias; of shape [0] where something went wrong.
+    """
+
+    status_code: Tensor
+    status_error_message: Tensor
+    output_tensors: list[Tensor]
 
 
 class FusedLookup(NamedTuple):
@@ -100,6 +119,16 @@ def load_op_library(path: str | os.PathLike[str] | None = None) -> Any:
     if path not in _loaded:
         _loaded[path] = _load(path)
     return _loaded[path]
+
+
+def op_library_path() -> str:
+    """The path of the loaded library; loads it first where it is not.
+
+    Raises:
+        MexportError: as :func:`load_op_library` does.
+    """
+    load_op_library()
+    return next(iter(_loaded))
 
 
 # By path; a process has one at most.
@@ -270,13 +299,65 @@ def dummy_sync_client(
 def parameter_sync_client(
     *, config: bytes, container: str = "", shared_name: str = "", name: str | None = None
 ) -> Handle:
-    """Make the handle of a client that would push. `config` is a serialised ClientConfig."""
+    """Make a client that pushes what training changes in its tables. `config` is a serialised ClientConfig."""
     return _ops().monolith_parameter_sync_client(config=config, container=container, shared_name=shared_name, name=name)
 
 
 def parameter_sync(handle: Handle, config_str: Tensor, *, name: str | None = None) -> Tensor:
-    """Push what changed: string [1], JSON. Only dummy clients can."""
+    """Push what changed: string [1], a PushResult as JSON. `config_str` is a ClientConfig; empty for the last one."""
     return _ops().monolith_parameter_sync(handle, config_str, name=name)
+
+
+def dummy_sync_server(*, address: str, container: str = "", shared_name: str = "", name: str | None = None) -> Handle:
+    """Start a server that takes pushes and counts them; port 0 takes a free one."""
+    return _ops().monolith_dummy_sync_server(address=address, container=container, shared_name=shared_name, name=name)
+
+
+def dummy_sync_server_shutdown(handle: Handle, *, name: str | None = None) -> Tensor:
+    """Stop the server and return how many entries came, an id once for each table: int64 []."""
+    return _ops().monolith_dummy_sync_server_shutdown(handle, name=name)
+
+
+def dummy_sync_server_get_port(handle: Handle, *, name: str | None = None) -> Tensor:
+    """Return the port that the server listens on: int32 []."""
+    return _ops().monolith_dummy_sync_server_get_port(handle, name=name)
+
+
+# Other models.
+
+
+def tf_serving_remote_predict(
+    input_tensor_aliases: Tensor,
+    input_tensors: Sequence[Tensor],
+    output_tensor_aliases: Tensor,
+    *,
+    output_types: Sequence[Any],
+    model_name: str = "",
+    model_version: int = -1,
+    fail_op_on_rpc_error: bool = True,
+    max_rpc_deadline_millis: int = 30,
+    signature_name: str = "serving_default",
+    old_model_name: str = "",
+    task: int = -1,
+    name: str | None = None,
+) -> RemotePrediction:
+    """Ask a server of another model. :func:`mexport_pb.runtime.remote_predict.set_predict_servers` says which."""
+    return RemotePrediction(
+        *_ops().tf_serving_remote_predict(
+            input_tensor_aliases=input_tensor_aliases,
+            input_tensors=input_tensors,
+            output_tensor_aliases=output_tensor_aliases,
+            output_types=output_types,
+            model_name=model_name,
+            model_version=model_version,
+            fail_op_on_rpc_error=fail_op_on_rpc_error,
+            max_rpc_deadline_millis=max_rpc_deadline_millis,
+            signature_name=signature_name,
+            old_model_name=old_model_name,
+            task=task,
+            name=name,
+        )
+    )
 
 
 # One table.

@@ -16,6 +16,7 @@ __all__ = [
     "MULTI_HASH_TABLES_COLLECTION",
     "MULTI_TABLE_PREFIX",
     "PROBABILISTIC_FILTER_PREFIX",
+    "SYNC_CLIENT_PREFIX",
     "TABLE_COLLECTIONS",
     "TABLE_PREFIX",
     "check_new_name",
@@ -36,6 +37,7 @@ FILTER_PREFIX: Final = "MonolithHashFilter"
 PROBABILISTIC_FILTER_PREFIX: Final = "MonolithProbabilisticFilter"
 DUMMY_FILTER_PREFIX: Final = "DummyHashFilter"
 DUMMY_SYNC_CLIENT: Final = "MonolithDummySyncClient"
+SYNC_CLIENT_PREFIX: Final = "MonolithSyncClient_"
 
 
 def file_prefix(name: str) -> str:

@@ -29,6 +29,8 @@ def build(graph):
     table.assign([1], [[1.0, 2.0]]).lookup([1, 2])
     mx.MultiHashTable.from_configs({"b": config(1), "a": config(2)}, name_suffix="0", graph=graph)
     mx.test_hash_table(3, graph=graph)
+    inputs = [["ids", "name"], [graph.const([1], 9), graph.const("n", 7)], ["out"]]
+    graph.op("TfServingRemotePredict", inputs, attrs={"T": [9, 7], "model_name": "m:ps_0", "output_types": [1]})
 
 
 def test_the_nodes_are_those_of_a_graph_builder(emitter):

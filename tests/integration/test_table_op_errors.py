@@ -26,7 +26,7 @@ LOOKS_AT_NO_HANDLE = {"MonolithHashFilterInterceptGradient", "IsHashTableInitial
 
 
 def takes_a_handle(op):
-    return any(arg.type == DT_RESOURCE for arg in op.input_arg) and "SyncServer" not in op.name
+    return any(arg.type == DT_RESOURCE for arg in op.input_arg)
 
 
 OPS = {name: op for name, op in table_op_defs().items() if takes_a_handle(op) and name not in LOOKS_AT_NO_HANDLE}

@@ -422,21 +422,6 @@ def test_handles_of_other_resources_are_refused():
             run(ops.multi_hash_table_lookup(read, ids(1), ids(0, 1)))
 
 
-def test_parameter_sync_clients():
-    from mexport_pb._proto import parameter_sync_pb2
-
-    config = parameter_sync_pb2.ClientConfig(model_name="m", targets=["localhost:1"]).SerializeToString()
-    with in_session() as run:
-        assert run(ops.parameter_sync(ops.dummy_sync_client(), config)).tolist() == [b"{}"]
-        client = ops.parameter_sync_client(config=config, shared_name="client")
-        handle = ops.hash_table(ops.dummy_hash_filter(), client, config=table_config(), shared_name="pushed")
-        run(optimize(handle, [1], [[1]]))
-        with pytest.raises(errors.UnimplementedError, match="cannot push"):
-            run(ops.parameter_sync(client, config))
-        with pytest.raises(errors.InvalidArgumentError, match="no ClientConfig"):
-            run(ops.parameter_sync_client(config=b"\xff"))
-
-
 def test_updates_from_many_threads_are_all_there():
     with in_session() as run:
         handle = table(table_config(8))

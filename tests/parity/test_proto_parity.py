@@ -30,6 +30,8 @@ THEIR_MODULES = (
     "tensorflow.core.protobuf.saved_model_pb2",
     "tensorflow.core.protobuf.tensor_bundle_pb2",
     "tensorflow.python.training.checkpoint_state_pb2",
+    "tensorflow_serving.apis.get_model_metadata_pb2",
+    "tensorflow_serving.apis.get_model_status_pb2",
     "tensorflow_serving.apis.prediction_log_pb2",
 )
 

@@ -16,6 +16,7 @@ FLOORS = [
     {"export"},
     {"inspect"},
     {"runtime"},
+    {"warmup"},
     {"table"},
     {"graph"},
     {"check"},

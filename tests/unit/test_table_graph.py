@@ -5,7 +5,7 @@ import pytest
 import mexport_pb as mx
 from mexport_pb._proto.hash_table_collections_pb2 import HashTableProto, MultiHashTableProto
 from mexport_pb._proto.hash_table_pb2 import EmbeddingHashTableConfig, EntryConfig, MultiEmbeddingHashTableConfig
-from mexport_pb._proto.tensor_pb2 import DT_RESOURCE
+from mexport_pb._proto.tensor_pb2 import DT_FLOAT, DT_INT32, DT_RESOURCE, DT_STRING
 from mexport_pb.graph.table_shapes import TABLE_SHAPES
 from mexport_pb.messages.op_defs import OpDefs, op_def
 from mexport_pb.messages.table_ops import table_op_defs
@@ -32,7 +32,7 @@ def collection(graph, key, cls):
 
 
 def test_every_table_op_has_a_signature_and_a_shape():
-    assert len(table_op_defs()) == 41
+    assert len(table_op_defs()) == 42
     assert table_op_defs().keys() == TABLE_SHAPES.keys()
 
 
@@ -54,6 +54,28 @@ def test_signatures_are_read_as_they_are_written():
     assert op_def("MonolithHashFilter").attr[0].default_value.i == 300_000_000
     assert op_def("MonolithHashTableLookup").is_stateful
     assert not op_def("MonolithExtractSlotFromEntry").is_stateful
+
+
+def test_lists_of_types_are_read():
+    predict = op_def("TfServingRemotePredict")
+    assert [arg.type_list_attr for arg in predict.input_arg] == ["", "T", ""]
+    assert predict.output_arg[2].type_list_attr == "output_types"
+    assert {attr.name: attr.type for attr in predict.attr if not attr.HasField("default_value")} == {
+        "T": "list(type)",
+        "output_types": "list(type)",
+    }
+
+
+def test_shapes_of_a_remote_prediction():
+    graph = mx.GraphBuilder()
+    attrs = {"model_name": "m", "output_types": [DT_FLOAT, DT_STRING]}
+    op = graph.op("TfServingRemotePredict", [["a"], [graph.const([1, 2])], ["x", "y"]], attrs=attrs)
+    assert [one.shape for one in op.outputs] == [[], [], None, None]
+    assert [one.dtype for one in op.outputs] == [DT_INT32, DT_STRING, DT_FLOAT, DT_STRING]
+    assert list(nodes_of(graph)[op.name].attr["T"].list.type) == [DT_INT32]
+    for given, wanted in ((["a", "b"], ["x", "y"]), (["a"], ["x"])):
+        with pytest.raises(mx.InvalidArgumentError, match=r"_aliases: got \d aliases, want"):
+            graph.op("TfServingRemotePredict", [given, [graph.const([1, 2])], wanted], attrs=attrs)
 
 
 def test_table_ops_are_known_beside_those_of_tensorflow():

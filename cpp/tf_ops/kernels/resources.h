@@ -8,6 +8,8 @@
 
 #include "core/sliding_filter.h"
 #include "tensorflow/core/framework/resource_mgr.h"
+#include "tf_ops/sync_client.h"
+#include "tf_ops/sync_server.h"
 #include "tf_ops/table.h"
 
 namespace mexport {
@@ -53,13 +55,25 @@ class FilterResource final : public tensorflow::ResourceBase {
 
 class SyncClientResource final : public tensorflow::ResourceBase {
  public:
-  explicit SyncClientResource(bool dummy) : dummy_(dummy) {}
+  // Null pushes nothing.
+  explicit SyncClientResource(std::unique_ptr<SyncClient> client) : client_(std::move(client)) {}
 
-  bool dummy() const { return dummy_; }
+  SyncClient* client() const { return client_.get(); }
   std::string DebugString() const override { return "MonolithParameterSyncClient"; }
 
  private:
-  bool dummy_;
+  std::unique_ptr<SyncClient> client_;
+};
+
+class SyncServerResource final : public tensorflow::ResourceBase {
+ public:
+  explicit SyncServerResource(const std::string& address) : server_(address) {}
+
+  SyncServer& server() { return server_; }
+  std::string DebugString() const override { return "MonolithDummySyncServer"; }
+
+ private:
+  SyncServer server_;
 };
 
 }  // namespace mexport
