@@ -19,6 +19,7 @@ SERVERS = 2
 OTHERS = ["dense_0", *(f"ps_{i}" for i in range(SERVERS))]
 NAMES = ["entry", *OTHERS]
 RANDOM_KILLS = 200
+CLEAN_UP_CALLS = 26
 
 
 class Runner:
@@ -98,14 +99,14 @@ def test_killed_at_every_call(runner):
     assert between
     assert k > 60
     # The same for exporters that clean up after another one.
-    for number in range(1, 40):
+    for number in range(1, CLEAN_UP_CALLS):
         version = 1000 + number
         assert runner(version, kill_at=between[len(between) // 2]) == "killed"
         assert 0 < len(published(runner.base, version)) < len(NAMES)
         assert runner(version, kill_at=number) == "killed"
         assert runner(version) == "done"
         assert_clean(runner.base, version)
-    print(f"{k - 1} calls and 39 of a clean-up, {runner.polls} polls, 0 half versions")
+    print(f"{k - 1} calls and {CLEAN_UP_CALLS - 1} of a clean-up, {runner.polls} polls, 0 half versions")
 
 
 def test_killed_at_random_times(runner):
