@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from mexport_pb.check import check_asset_filename
@@ -19,7 +18,7 @@ from mexport_pb.export.base import BaseExporter
 from mexport_pb.export.context import ExportContext, ExportMode, enter_export_mode
 from mexport_pb.export.group import ENTRY, GroupMember, recovered_base, staged_group
 from mexport_pb.export.model_plan import ModelPlan, Path_
-from mexport_pb.export.parallel import Check, Task, run_tasks
+from mexport_pb.export.parallel import Check, run_tasks
 from mexport_pb.export.source import Graph, GraphSource
 from mexport_pb.export.spec import ModelFn, ReceiverFn
 from mexport_pb.export.table_output import TableMode, check_table_mode
@@ -225,18 +224,18 @@ class DistributedExporter(BaseExporter):
         # A model that TensorFlow loads is in memory as a whole: one at a time.
         one_load = threading.Lock() if self._validate == "restore" else nullcontext()
 
-        def writes(plan: ModelPlan, folder: Path) -> Task:
-            def write(check: Check) -> None:
-                write_plan(plan, folder, check)
+        with staged_group(self._export_dir_base, members, version, next_version=next_version) as group:
+
+            def write(number: int, check: Check) -> None:
+                folder = group.paths[number]
+                write_plan(plans[ordered[number].name], folder, check)
                 with one_load:
                     check()
                     validate_staged(folder, self._validate)
+                check()
+                group.sync(number)
 
-            return write
-
-        with staged_group(self._export_dir_base, members, version, next_version=next_version) as group:
-            tasks = [writes(plans[model.name], path) for model, path in zip(ordered, group.paths, strict=True)]
-            run_tasks(tasks, self._threads, f"export {version}")
+            run_tasks([partial(write, number) for number in range(len(ordered))], self._threads, f"export {version}")
             targets = dict(zip((model.name for model in ordered), group.commit(), strict=True))
         for model in models:
             self._keep_ledgers(plans[model.name], targets[model.name])

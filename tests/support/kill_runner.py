@@ -76,9 +76,7 @@ def main():
     while len(os.listdir("/proc/self/task")) > 1:
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    began = time.monotonic()
-    export(folder, servers, 1, "warm")
-    print(time.monotonic() - began, flush=True)
+    print("ready", flush=True)
     for line in sys.stdin:
         print(run(folder, servers, json.loads(line)), flush=True)
 
