@@ -197,7 +197,7 @@ class DistributedExporter(BaseExporter):
                 place=partial(place_on_cpu, allow_gpu=self._allow_gpu),
             )
         if model.kind == "dense_part" and self._freeze_variable:
-            return self._plan_frozen_saved_model(model.graph, checkpoint, export_ctx=context)
+            return self._plan_frozen_saved_model(model.graph, checkpoint, export_ctx=context, global_step=global_step)
         return self._plan_saved_model(
             model.graph,
             checkpoint,

@@ -65,7 +65,8 @@ def run_tasks(tasks: Sequence[Task], threads: int, title: str) -> None:
 
 @contextlib.contextmanager
 def _progress(total: int, title: str) -> Iterator[Callable[[], object]]:
-    if not sys.stderr.isatty():
+    # There is none in a process without a console.
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda: None
         return
     from tqdm import tqdm

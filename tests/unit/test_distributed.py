@@ -131,6 +131,17 @@ def test_the_step_that_is_given_names_the_version(tmp_path, checkpoint):
         make_exporter(tmp_path, small()).export_saved_model(receiver_fn, checkpoint, -1)
 
 
+def test_the_step_is_written_where_the_checkpoint_has_none(tmp_path):
+    (tmp_path / "train").mkdir()
+    with mx.BundleWriter(tmp_path / "train" / "plain") as bundle:
+        bundle.add("dense_w", DENSE_W)
+        bundle.add("w", W)
+    exporter = make_exporter(tmp_path, small(servers=0))
+    found = exporter.export_saved_model(receiver_fn, tmp_path / "train" / "plain", 31)
+    steps = {name: int(variables(Path(os.fsdecode(path)))["global_step"]) for name, path in found.items()}
+    assert steps == {"entry": 31, "dense_0": 31}
+
+
 def test_what_is_there_is_skipped_and_said(tmp_path, checkpoint, caplog):
     first = export(tmp_path)
     shutil.rmtree(first["ps_3"])

@@ -222,6 +222,31 @@ def test_a_rename_that_fails_takes_all_back(tmp_path, monkeypatch, at, error):
         )
 
 
+@pytest.mark.parametrize("function", ["fsync", "unlink"])
+def test_a_journal_that_cannot_be_written_or_removed(tmp_path, monkeypatch, function):
+    base = tmp_path / "models"
+    real = getattr(os, function)
+
+    def fail(what, **options):
+        path = os.readlink(f"/proc/self/fd/{what}") if isinstance(what, int) else os.fspath(what)
+        if os.path.basename(path) == JOURNAL_NAME:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(what, **options)
+
+    published = function == "unlink"
+    message = "was published, but is perhaps not" if published else "was not published: .*No space.*nothing had been"
+    with monkeypatch.context() as patch, pytest.raises(PublishError, match=message):
+        patch.setattr(os, function, fail)
+        commit(base)
+    if not published:
+        assert list(tmp_path.iterdir()) == []
+        return
+    assert tree(base) == ALL
+    with recovered_base(base):
+        pass
+    assert sorted(os.listdir(base)) == ["dense_0", "entry", "ps_0", "ps_1"]
+
+
 def test_interrupted_after_the_last_rename_the_version_stays(tmp_path, monkeypatch):
     base = tmp_path / "models"
     real, count = publish._renameat2, [0]
