@@ -81,7 +81,7 @@ def main() -> None:
         folder = Path(name)
         prefix = folder / "train" / "model.ckpt-1"
         size = write_checkpoint(prefix, options.servers, mib)
-        # One after the other, the default, and all at once.
+        # One after the other, one for each processor, and all at once (the default, unless there are very many).
         counts = list(dict.fromkeys([1, min(options.servers + 1, os.cpu_count() or 1), options.servers + 1]))
         seconds: dict[tuple[str, int], list[float]] = {}
         # The first round warms up the page cache and imports.

@@ -34,6 +34,8 @@ __all__ = ["DistributedExporter"]
 _DENSE_PREFIX: Final = "dense"
 _SUFFIX_ATTRIBUTE: Final = "export_suffix"
 _LEAST_MEMORY: Final = 1 << 20
+# So many threads more than processors: some wait for the disk.
+_WAITING: Final = 4
 
 _Kind: TypeAlias = Literal["entry", "dense_sub_graph", "server", "dense_part"]
 """Servers and dense sub-graphs have tables and signatures to push to them; dense parts are frozen if so wished."""
@@ -77,7 +79,7 @@ class DistributedExporter(BaseExporter):
         source: As for :class:`BaseExporter`.
         validate: As for :class:`BaseExporter`; for each sub-model.
         tables: As for :class:`BaseExporter`; ``memory_bytes`` is for all threads together.
-        threads: How many sub-models are written at a time; as many as there are processors if None.
+        threads: How many sub-models are written at a time; a few more than there are processors if None.
 
     Attributes:
         table_ledgers: Where tables were made smaller, what became of each row, by published directory.
@@ -124,7 +126,7 @@ class DistributedExporter(BaseExporter):
         self._clear_entry_devices = clear_entry_devices
         self._include_graphs = None if include_graphs is None else frozenset(include_graphs)
         self._freeze_variable = freeze_variable
-        self._threads = thread_count(threads)
+        self._threads = thread_count(threads) if threads is not None else thread_count(None) + _WAITING
 
     def export_saved_model(
         self,
