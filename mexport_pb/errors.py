@@ -18,7 +18,7 @@
     ├── MismatchError (ValueError)            graph and checkpoint do not belong together
     │   └── MissingVariableError              a variable of the graph is not in the checkpoint
     ├── UnsupportedError                      well-formed, but a kind that is refused with a reason
-    ├── PublishError                          an export could not be published; nothing was left behind
+    ├── PublishError                          an export could not be published, or perhaps not durably
     │   └── VersionExistsError (FileExistsError)  the target is there already and was not touched
     ├── ServingError                          a request to a loaded model failed; it has a status code
     └── ValidationError                       a staged export failed its check; it was not published
@@ -135,7 +135,7 @@ class UnsupportedError(MexportError):
 
 
 class PublishError(MexportError):
-    """An export could not be published. Nothing of it was left behind."""
+    """An export could not be published. Nothing of it was left behind, unless the message says what was."""
 
 
 class VersionExistsError(PublishError, FileExistsError):

@@ -239,7 +239,7 @@ class BaseExporter(abc.ABC):
             assets_extra: Sources by path relative to ``assets.extra/``.
             clear_devices: Whether nodes lose their devices.
             strip_default_attrs: Whether attributes that have their default value are left out.
-            global_step: The step to name the version by.
+            global_step: The step to name the version by, and the value of the variable if the checkpoint has none.
 
         Returns:
             The published directory.
@@ -256,6 +256,7 @@ class BaseExporter(abc.ABC):
             assets_extra=assets_extra,
             clear_devices=clear_devices,
             strip_default_attrs=strip_default_attrs,
+            global_step=global_step,
         )
         return self._publish(plan, target, timestamped)
 
@@ -312,6 +313,7 @@ class BaseExporter(abc.ABC):
         assets_extra: Mapping[str, Path_] | None = None,
         clear_devices: bool = False,
         strip_default_attrs: bool = True,
+        global_step: int | None = None,
     ) -> ModelPlan:
         """What :meth:`_export_frozen_saved_model_from_graph` writes."""
         signatures = build_signature_defs(export_ctx.signatures(graph), self._source, graph)
@@ -321,6 +323,7 @@ class BaseExporter(abc.ABC):
             checkpoint_path if meta_graph.HasField("saver_def") else None,
             tags=export_tags,
             assets_extra=assets_extra,
+            global_step=global_step,
         )
 
     def _publish(self, plan: ModelPlan, target: Path, timestamped: bool) -> bytes:

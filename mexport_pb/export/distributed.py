@@ -19,7 +19,7 @@ from mexport_pb.export.base import BaseExporter
 from mexport_pb.export.context import ExportContext, ExportMode, enter_export_mode
 from mexport_pb.export.group import ENTRY, GroupMember, recovered_base, staged_group
 from mexport_pb.export.model_plan import ModelPlan, Path_
-from mexport_pb.export.parallel import Check, Task, run_tasks
+from mexport_pb.export.parallel import Check, run_tasks
 from mexport_pb.export.resharded import resharded_checkpoint
 from mexport_pb.export.source import Graph, GraphSource
 from mexport_pb.export.spec import ModelFn, ReceiverFn
@@ -37,6 +37,8 @@ __all__ = ["DistributedExporter"]
 _DENSE_PREFIX: Final = "dense"
 _SUFFIX_ATTRIBUTE: Final = "export_suffix"
 _LEAST_MEMORY: Final = 1 << 20
+# So many threads more than processors: some wait for the disk.
+_WAITING: Final = 4
 
 _Kind: TypeAlias = Literal["entry", "dense_sub_graph", "server", "dense_part"]
 """Servers and dense sub-graphs have tables and signatures to push to them; dense parts are frozen if so wished."""
@@ -82,7 +84,7 @@ class DistributedExporter(BaseExporter):
             loads all sub-models at once, those of the version that are there already among them, and replays the
             entry's file through the calls between them.
         tables: As for :class:`BaseExporter`; ``memory_bytes`` is for all threads together.
-        threads: How many sub-models are written at a time; as many as there are processors if None.
+        threads: How many sub-models are written at a time; a few more than there are processors if None.
         num_ps: How many parameter servers the export is for. model_fn builds ``ps_0`` to ``ps_<num_ps - 1>``, whose ids
             are those with ``id mod num_ps``; where the checkpoint's tables are of another number, their rows are moved.
             None: as many as model_fn builds, and the checkpoint's tables as they are.
@@ -133,7 +135,7 @@ class DistributedExporter(BaseExporter):
         self._clear_entry_devices = clear_entry_devices
         self._include_graphs = None if include_graphs is None else frozenset(include_graphs)
         self._freeze_variable = freeze_variable
-        self._threads = thread_count(threads)
+        self._threads = thread_count(threads) if threads is not None else thread_count(None) + _WAITING
         if num_ps is not None:
             check_num_ps(num_ps)
         self._num_ps = num_ps
@@ -227,7 +229,7 @@ class DistributedExporter(BaseExporter):
                 place=partial(place_on_cpu, allow_gpu=self._allow_gpu),
             )
         if model.kind == "dense_part" and self._freeze_variable:
-            return self._plan_frozen_saved_model(model.graph, checkpoint, export_ctx=context)
+            return self._plan_frozen_saved_model(model.graph, checkpoint, export_ctx=context, global_step=global_step)
         moved = model.kind == "server" and tables != checkpoint
         mode = self._table_mode(min(self._threads, len(models)))
         plan = self._plan_saved_model(
@@ -277,18 +279,19 @@ class DistributedExporter(BaseExporter):
         # Warmup requests need all of the models at once: later.
         validation = "structure" if self._validate == "warmup" else self._validate
 
-        def writes(plan: ModelPlan, folder: Path) -> Task:
-            def write(check: Check) -> None:
-                write_plan(plan, folder, check)
+        with staged_group(self._export_dir_base, members, version, next_version=next_version) as group:
+
+            def write(number: int, check: Check) -> None:
+                folder = group.paths[number]
+                write_plan(plans[ordered[number].name], folder, check)
                 with one_load:
                     check()
                     validate_staged(folder, validation)
 
-            return write
+                check()
+                group.sync(number)
 
-        with staged_group(self._export_dir_base, members, version, next_version=next_version) as group:
-            tasks = [writes(plans[model.name], path) for model, path in zip(ordered, group.paths, strict=True)]
-            run_tasks(tasks, self._threads, f"export {version}")
+            run_tasks([partial(write, number) for number in range(len(ordered))], self._threads, f"export {version}")
             staged = dict(zip((model.name for model in ordered), group.paths, strict=True))
             together = {**self._published(known, step), **staged}
             check_fit(together)

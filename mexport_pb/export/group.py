@@ -63,6 +63,7 @@ class StagedGroup:
         self._version = version
         self._next_version = next_version
         self._staged: list[StagedDirectory] = []
+        self._synced: set[int] = set()
         try:
             for member in self._members:
                 target = self._base / member.name / f"{version}{member.suffix}"
@@ -76,6 +77,18 @@ class StagedGroup:
         """The staged folders, in the members' order."""
         return [staged.path for staged in self._staged]
 
+    def sync(self, number: int) -> None:
+        """Makes one staged directory durable, which is finished; :meth:`commit` does it for those that are not.
+
+        Args:
+            number: Its place among the members. Several threads may sync several of them.
+
+        Raises:
+            OSError: A file cannot be synced.
+        """
+        self._staged[number].sync()
+        self._synced.add(number)
+
     def commit(self) -> list[Path]:
         """Publishes all directories as one: the last one is there only when all others are, and all are durable.
 
@@ -87,8 +100,9 @@ class StagedGroup:
             PublishError: A rename or sync failed. The message says what became of what had been renamed.
             OSError: The staged files cannot be synced, or the base not be locked; nothing was published.
         """
-        for staged in self._staged:
-            staged.sync()
+        for number in range(len(self._staged)):
+            if number not in self._synced:
+                self.sync(number)
         with locked_base(self._base):
             found = recover(self._base)
             while True:

@@ -34,30 +34,39 @@ def run_tasks(tasks: Sequence[Task], threads: int, title: str) -> None:
             by their check, and all have ended.
     """
     stop = threading.Event()
+    # The first failure comes first, in whatever order the threads are looked at.
+    failures: list[BaseException] = []
 
     def check() -> None:
         if stop.is_set():
             raise _StoppedError
 
-    with (
-        _progress(len(tasks), title) as advance,
-        ThreadPoolExecutor(max(1, min(threads, len(tasks))), thread_name_prefix="mexport") as pool,
-    ):
-        futures = [pool.submit(task, check) for task in tasks]
+    def run(task: Task) -> None:
         try:
-            for future in as_completed(futures):
-                future.result()
-                advance()
-        except BaseException:
+            check()
+            task(check)
+        except BaseException as error:
+            failures.append(error)
             stop.set()
-            for future in futures:
-                future.cancel()
             raise
+
+    with _progress(len(tasks), title) as advance:
+        pool = ThreadPoolExecutor(max(1, min(threads, len(tasks))), thread_name_prefix="mexport")
+        try:
+            for future in as_completed([pool.submit(run, task) for task in tasks]):
+                if future.exception() is not None:
+                    raise failures[0]
+                advance()
+        finally:
+            # Ctrl-C may come anywhere: whatever runs is told before it is waited for.
+            stop.set()
+            pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
 def _progress(total: int, title: str) -> Iterator[Callable[[], object]]:
-    if not sys.stderr.isatty():
+    # There is none in a process without a console.
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda: None
         return
     from tqdm import tqdm

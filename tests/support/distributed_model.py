@@ -47,16 +47,17 @@ def add_dense(graph, name):
     mx.get_current_export_ctx().add_signature(graph, name, {"x": x}, {"y": y})
 
 
-def add_server(graph, i):
+def add_server(graph, i, multi=True):
     with graph.as_default():
         ids = graph.placeholder("int64", [None], name="ids")
         outputs = {"slot": mx.hash_table_from_config(config(4), name_suffix=str(i)).lookup(ids)}
-        many = mx.MultiHashTable.from_configs({n: config(dim) for n, dim in DIMS.items()}, name_suffix=str(i))
-        outputs.update(many.lookup(dict.fromkeys(DIMS, ids)))
+        if multi:
+            many = mx.MultiHashTable.from_configs({n: config(dim) for n, dim in DIMS.items()}, name_suffix=str(i))
+            outputs.update(many.lookup(dict.fromkeys(DIMS, ids)))
     mx.get_current_export_ctx().add_signature(graph, "lookup", {"ids": ids}, outputs)
 
 
-def make_model_fn(servers=SERVERS, dense=("dense_0",), dense_sub=("dense_side",), change=None):
+def make_model_fn(servers=SERVERS, dense=("dense_0",), dense_sub=("dense_side",), multi=True, change=None):
     """``change(ctx)`` may alter the sub-graphs."""
 
     def model_fn(features, mode):
@@ -65,7 +66,7 @@ def make_model_fn(servers=SERVERS, dense=("dense_0",), dense_sub=("dense_side",)
         for name in dense:
             add_dense(ctx.sub_graph(name), name)
         for i in range(servers):
-            add_server(ctx.sub_graph(f"ps_{i}"), i)
+            add_server(ctx.sub_graph(f"ps_{i}"), i, multi)
         for name in dense_sub:
             add_dense(ctx.dense_sub_graph(name), name)
         if change is not None:

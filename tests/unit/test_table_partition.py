@@ -50,7 +50,7 @@ def test_shape_and_type_of_the_result():
 
 @pytest.mark.parametrize("num_ps", [0, -1, 2**31, 2.0, True, "5"])
 def test_no_number_of_servers(num_ps):
-    with pytest.raises(mx.InvalidArgumentError, match="num_ps: got .*, want 1 to 2147483647"):
+    with pytest.raises(mx.InvalidArgumentError, match=r"num_ps: got .*, want 1 to 2147483647"):
         ps_of([1], num_ps)
     with pytest.raises(mx.InvalidArgumentError, match="num_ps"):
         ps_of_tensor(mx.GraphBuilder(), None, num_ps)
@@ -58,7 +58,7 @@ def test_no_number_of_servers(num_ps):
 
 @pytest.mark.parametrize("ids", [[1.5], [True], [2**63, -1], np.array([1], np.int32), ["a"]])
 def test_no_ids(ids):
-    with pytest.raises(mx.InvalidArgumentError, match="ids: got .*, want int64 or uint64"):
+    with pytest.raises(mx.InvalidArgumentError, match=r"ids: got .*, want int64 or uint64"):
         ps_of(ids, 2)
 
 
