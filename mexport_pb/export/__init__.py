@@ -15,6 +15,7 @@ from mexport_pb.export.context import (
 )
 from mexport_pb.export.distributed import DistributedExporter
 from mexport_pb.export.meta_graph import SignatureSpec, export_meta_graph, parse_signature
+from mexport_pb.export.remote_predict import RemotePredictHelper, call_dense_part
 from mexport_pb.export.source import GraphSource, ProtobufSource
 from mexport_pb.export.spec import (
     ClassificationOutput,
@@ -51,6 +52,7 @@ __all__ = [
     "PredictOutput",
     "ProtobufSource",
     "RegressionOutput",
+    "RemotePredictHelper",
     "RunConfig",
     "SavedModelSignature",
     "ServingInputReceiver",
@@ -61,6 +63,7 @@ __all__ = [
     "add_ckpt_to_assets",
     "add_multi_hashtable_assign_signatures",
     "build_hashtable_assign_inputs_outputs",
+    "call_dense_part",
     "check_saved_model",
     "checkpoint_step",
     "create_asset_base",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.export.source import Graph, GraphSource, ProtobufSource
 from mexport_pb.graph.export_mode import (
     ExportMode,
+    context_variable,
     get_current_export_mode,
     is_exporting,
     is_exporting_distributed,
@@ -132,9 +132,6 @@ class ExportContext:
         return graphs[name]
 
 
-_context: ContextVar[ExportContext | None] = ContextVar("mexport_context", default=None)
-
-
 @contextlib.contextmanager
 def enter_export_mode(mode: ExportMode, context: ExportContext | None = None) -> Iterator[ExportContext]:
     """Marks the block as an export, for the code of this thread that asks.
@@ -152,14 +149,15 @@ def enter_export_mode(mode: ExportMode, context: ExportContext | None = None) ->
     if is_exporting():
         raise InvalidArgumentError("export mode can't be nested")
     context = context or ExportContext()
-    mode_token, context_token = set_export_mode(mode), _context.set(context)
+    mode_token, context_token = set_export_mode(mode), context_variable.set(context)
     try:
         yield context
     finally:
         reset_export_mode(mode_token)
-        _context.reset(context_token)
+        context_variable.reset(context_token)
 
 
 def get_current_export_ctx() -> ExportContext | None:
     """The context of the export that is running, None if there is none."""
-    return _context.get()
+    # Nothing else sets it.
+    return cast("ExportContext | None", context_variable.get())

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from mexport_pb import graph as pb_graph
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef, TensorInfo
 from mexport_pb.messages import make_tensor_info
+from mexport_pb.table.emitter import Emitter
 
 __all__ = ["Graph", "GraphSource", "ProtobufSource"]
 
@@ -30,6 +31,9 @@ class GraphSource(Protocol):
 
     def current_graph(self) -> Graph:
         """The graph that user code builds in now."""
+
+    def emitter(self) -> Emitter:
+        """Makes nodes in the graph that user code builds in, whichever that is when it is asked for."""
 
     def tensor_info(self, value: Any) -> TensorInfo:
         """Describes a tensor of one of this source's graphs.
@@ -68,6 +72,10 @@ class ProtobufSource:
 
     def current_graph(self) -> pb_graph.GraphBuilder:
         """The default graph of this thread."""
+        return pb_graph.get_default_graph()
+
+    def emitter(self) -> Emitter:
+        """The default graph of this thread: a GraphBuilder is an emitter as it is."""
         return pb_graph.get_default_graph()
 
     def tensor_info(self, value: Any) -> TensorInfo:

@@ -7,6 +7,7 @@ from mexport_pb.graph.features import FixedLenFeature, FixedLenSequenceFeature, 
 from mexport_pb.graph.freeze_graph import freeze
 from mexport_pb.graph.graph_variables import has_variables
 from mexport_pb.graph.main_op import add_main_op, set_main_op
+from mexport_pb.graph.nested import NestedTensors
 from mexport_pb.graph.ops_feature import LookupTable
 from mexport_pb.graph.ops_segment import RaggedTensor, SparseTensor
 from mexport_pb.graph.prune import prune_to_signatures
@@ -26,6 +27,7 @@ __all__ = [
     "FixedLenSequenceFeature",
     "GraphBuilder",
     "LookupTable",
+    "NestedTensors",
     "Operation",
     "RaggedFeature",
     "RaggedTensor",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import enum
+from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
+from typing import Any, Protocol
 
 __all__ = [
     "ExportMode",
+    "SubGraphs",
+    "context_variable",
     "get_current_export_mode",
     "is_exporting",
     "is_exporting_distributed",
@@ -23,6 +27,38 @@ class ExportMode(enum.Enum):
     STANDALONE = 1
     DISTRIBUTED = 2
 
+
+class _Source(Protocol):
+    def as_default(self, graph: Any) -> AbstractContextManager[Any]: ...
+
+    def current_graph(self) -> Any: ...
+
+
+class SubGraphs(Protocol):
+    """What code that spreads a model over sub-graphs needs of the context of an export.
+
+    :class:`mexport_pb.ExportContext` is one; rooms below that of exporters see no more of it.
+    """
+
+    with_remote_gpu: bool
+    num_ps: int | None
+
+    @property
+    def source(self) -> _Source:
+        """Makes a graph the default one for the length of a block."""
+
+    def sub_graph(self, name: str) -> Any:
+        """The sub-graph of that name, made when first asked for."""
+
+    def add_signature(self, graph: Any, name: str, inputs: Any, outputs: Any) -> None:
+        """Gives a graph a signature."""
+
+    def signatures(self, graph: Any) -> list[Any]:
+        """The signatures of a graph."""
+
+
+context_variable: ContextVar[SubGraphs | None] = ContextVar("mexport_context", default=None)
+"""The context of the export that is running; only :func:`mexport_pb.enter_export_mode` sets it."""
 
 _mode: ContextVar[ExportMode] = ContextVar("mexport_mode", default=ExportMode.NONE)
 

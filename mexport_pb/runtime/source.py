@@ -10,6 +10,7 @@ from google.protobuf.message import EncodeError
 from mexport_pb._proto import saved_model_pb2
 from mexport_pb.errors import InvalidArgumentError, UnsupportedError
 from mexport_pb.runtime._tensorflow import tensorflow
+from mexport_pb.runtime.emitter import GraphEmitter, current_graph
 
 __all__ = ["TensorFlowSource"]
 
@@ -35,6 +36,10 @@ class TensorFlowSource:
     def current_graph(self) -> Any:
         """Return the graph that TensorFlow functions add to now."""
         return tensorflow().compat.v1.get_default_graph()
+
+    def emitter(self) -> GraphEmitter:
+        """Return what makes nodes in the graph that TensorFlow functions add to, whichever that is at each call."""
+        return current_graph()
 
     def is_tensor(self, value: object) -> bool:
         """Tell whether :meth:`tensor_info` takes the value: a tensor, variable, or sparse or ragged tensor."""

@@ -34,6 +34,7 @@ from mexport_pb.table.config import (
     ZerosInitializer,
     entry_config,
 )
+from mexport_pb.table.distributed import DistributedMultiTypeHashTable, ps_device
 from mexport_pb.table.dump import OptimizerState, TableDump
 from mexport_pb.table.embedding_table import EmbeddingTable
 from mexport_pb.table.files import iter_table, read_table, write_table
@@ -55,9 +56,15 @@ from mexport_pb.table.hash_table import (
 from mexport_pb.table.info import Segment, Shard, TableInfo, iter_entries, table_infos
 from mexport_pb.table.ledger import TableLedger, TableSetLedger
 from mexport_pb.table.locate import TableFiles, find_tables
+from mexport_pb.table.merged import MergedMultiTypeHashTable, merge_slots, merged_name
 from mexport_pb.table.multi import iter_multi_table, read_multi_table, write_multi_table
-from mexport_pb.table.multi_hash_table import MultiHashTable, RaggedIds
+from mexport_pb.table.multi_hash_table import MultiHashTable
 from mexport_pb.table.multi_table import MultiTable
+from mexport_pb.table.multi_type import MultiTypeHashTable, MultiTypeTable
+from mexport_pb.table.partition import ps_of
+from mexport_pb.table.placement import create_hash_tables
+from mexport_pb.table.ragged import RaggedIds
+from mexport_pb.table.remote import remote_predict
 from mexport_pb.table.reshard import ReshardReport, reshard_checkpoint, reshard_tables
 from mexport_pb.table.slim import ServingTables, slim_multi_table, slim_table
 from mexport_pb.table.sorting import OnConflict
@@ -73,6 +80,7 @@ __all__ = [
     "CombineAsSegment",
     "ConstantsInitializer",
     "CuckooHashTableConfig",
+    "DistributedMultiTypeHashTable",
     "EmbeddingTable",
     "FixedR8Compressor",
     "Fp16Compressor",
@@ -81,10 +89,13 @@ __all__ = [
     "GroupAdaGradOptimizer",
     "HashTable",
     "HashTableConfigInstance",
+    "MergedMultiTypeHashTable",
     "MomentumOptimizer",
     "MovingAverageOptimizer",
     "MultiHashTable",
     "MultiTable",
+    "MultiTypeHashTable",
+    "MultiTypeTable",
     "OnConflict",
     "OneBitCompressor",
     "OnesInitializer",
@@ -110,6 +121,7 @@ __all__ = [
     "create_dummy_sync_client",
     "create_hash_filter",
     "create_hash_filters",
+    "create_hash_tables",
     "create_probabilistic_filter",
     "entry_config",
     "extract_slot_from_entry",
@@ -120,10 +132,15 @@ __all__ = [
     "iter_entries",
     "iter_multi_table",
     "iter_table",
+    "merge_slots",
     "merge_tables",
+    "merged_name",
     "partition_table",
+    "ps_device",
+    "ps_of",
     "read_multi_table",
     "read_table",
+    "remote_predict",
     "reshard_checkpoint",
     "reshard_tables",
     "slim_multi_table",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from mexport_pb._proto.hash_table_collections_pb2 import MultiHashTableProto
-from mexport_pb._proto.tensor_pb2 import DT_FLOAT, DT_INT64
+from mexport_pb._proto.tensor_pb2 import DT_FLOAT
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.graph import get_default_graph
 from mexport_pb.messages.wire import to_message
@@ -21,22 +21,12 @@ from mexport_pb.table.config import HashTableConfigInstance
 from mexport_pb.table.emitter import Emitter
 from mexport_pb.table.filters import create_dummy_hash_filter, create_dummy_sync_client
 from mexport_pb.table.graph_config import MultiGraphTableConfig, learning_rates, stacked_learning_rates
+from mexport_pb.table.ragged import RaggedIds, embeddings_of, ragged_ids, row_lengths, split_rows
+from mexport_pb.table.tensors import concat
 
 __all__ = ["MultiHashTable", "RaggedIds"]
 
 _CPU = "/device:CPU:0"
-
-
-class RaggedIds(NamedTuple):
-    """The ids of all tables, those of one table behind those of another.
-
-    Attributes:
-        values: int64 [n].
-        row_splits: int64 [tables + 1], from 0 to n.
-    """
-
-    values: Any
-    row_splits: Any
 
 
 class MultiHashTable:
@@ -172,7 +162,8 @@ class MultiHashTable:
         """Serialised EntryDumps without the id, empty for ids that are not there: string [n] by table."""
         ids = self.get_ragged_id(slot_to_id)
         entries = self._op("MonolithMultiHashTableLookupEntry", [self._handle, ids.values, ids.row_splits]).outputs[0]
-        parts = self._split(entries, self._row_lengths(ids))
+        count = len(self._table_names)
+        parts = split_rows(self._graph, entries, row_lengths(self._graph, ids, count), count)
         return {name: parts[self._table_names.index(name)] for name in slot_to_id}
 
     def assign(self, slot_to_id_and_value: Mapping[str, tuple[Any, Any]], req_time: Any = None) -> Self:
@@ -206,13 +197,7 @@ class MultiHashTable:
     def get_ragged_id(self, slot_to_id: Mapping[str, Any]) -> RaggedIds:
         """Ids by table, those of missing tables none, in a row."""
         self._check_names(slot_to_id)
-        graph = self._graph
-        parts = [slot_to_id.get(name) for name in self._table_names]
-        tensors = [_const(graph, [] if one is None else one, DT_INT64) for one in parts]
-        values = self._concat(tensors)
-        lengths = [graph.op("Size", [one], attrs={"out_type": DT_INT64}).outputs[0] for one in tensors]
-        ends = graph.op("Cumsum", [graph.op("Pack", [lengths]).outputs[0], 0]).outputs[0]
-        return RaggedIds(values, self._concat([_const(graph, [0], DT_INT64), ends]))
+        return ragged_ids(self._graph, self._table_names, slot_to_id)
 
     def get_flat_value(self, slot_to_value: Mapping[str, Any]) -> Any:
         """Values by table, those of missing tables none, in a row: float32 [sum]."""
@@ -221,17 +206,11 @@ class MultiHashTable:
         for name in self._table_names:
             value = _const(self._graph, slot_to_value.get(name, []), DT_FLOAT)
             flat.append(self._op("Reshape", [value, [-1]]).outputs[0])
-        return self._concat(flat)
+        return concat(self._graph, flat)
 
     def get_embeddings(self, ragged_id: Any, value: Any) -> dict[str, Any]:
         """What :meth:`raw_lookup` returned, by table: float32 [n, dim]."""
-        lengths = self._row_lengths(ragged_id)
-        sizes = self._op("Mul", [lengths, _const(self._graph, list(self._dims), DT_INT64)]).outputs[0]
-        parts = self._split(value, sizes)
-        return {
-            name: self._op("Reshape", [part, [-1, dim]]).outputs[0]
-            for name, dim, part in zip(self._table_names, self._dims, parts, strict=True)
-        }
+        return embeddings_of(self._graph, ragged_id, value, self._table_names, self._dims)
 
     def raw_lookup(self, ragged_id: Any) -> Any:
         """The vectors of :class:`RaggedIds`, or a ragged tensor of them, in a row: float32 [sum]."""
@@ -348,20 +327,6 @@ class MultiHashTable:
     def _flat(self, ids_and_values: Mapping[str, tuple[Any, Any]]) -> tuple[RaggedIds, Any]:
         ids = self.get_ragged_id({name: pair[0] for name, pair in ids_and_values.items()})
         return ids, self.get_flat_value({name: pair[1] for name, pair in ids_and_values.items()})
-
-    def _row_lengths(self, ragged_id: Any) -> Any:
-        splits, count = ragged_id.row_splits, [len(self._table_names)]
-        ends = self._op("Slice", [splits, [1], count]).outputs[0]
-        begins = self._op("Slice", [splits, [0], count]).outputs[0]
-        return self._op("Sub", [ends, begins]).outputs[0]
-
-    def _split(self, tensor: Any, sizes: Any) -> list[Any]:
-        inputs, attrs = [tensor, sizes, 0], {"num_split": len(self._table_names)}
-        return list(self._op("SplitV", inputs, attrs).outputs)
-
-    def _concat(self, tensors: list[Any]) -> Any:
-        # An op of one tensor is refused; the tensor itself may not be copied to serve.
-        return self._op("ConcatV2", [tensors, 0]).outputs[0] if len(tensors) > 1 else tensors[0]
 
     def _op(self, op_type: str, inputs: Sequence[Any], attrs: Any = None) -> Any:
         return self._graph.op(op_type, inputs, attrs=attrs)

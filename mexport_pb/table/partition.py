@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from mexport_pb._proto.tensor_pb2 import DT_INT32, DT_UINT64
 from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.table.emitter import Emitter
 
-__all__ = ["check_num_ps", "ps_of", "ps_of_tensor"]
+__all__ = ["IdParts", "check_num_ps", "part_ids", "part_rows", "ps_of", "ps_of_tensor", "sum_by_id"]
 
 
 def check_num_ps(num_ps: int) -> None:
@@ -67,3 +68,53 @@ def ps_of_tensor(graph: Emitter, ids: Any, num_ps: int) -> Any:
     unsigned = graph.op("Bitcast", [ids], attrs={"type": DT_UINT64}).outputs[0]
     remainder = graph.op("FloorMod", [unsigned, graph.const(num_ps, DT_UINT64)]).outputs[0]
     return graph.op("Cast", [remainder], attrs={"DstT": DT_INT32}).outputs[0]
+
+
+@dataclass(frozen=True)
+class IdParts:
+    """Ids by parameter server, and the way back.
+
+    Attributes:
+        ids: The ids of each server, int64 [m].
+        positions: Where they come from, int32 [m]: each number from 0 to their count - 1 once.
+        inverse: Where among them each of the first ids is, int32 [n]; None where they are the first ids.
+    """
+
+    ids: list[Any]
+    positions: list[Any]
+    inverse: Any
+
+    def join(self, graph: Emitter, vectors: Sequence[Any]) -> Any:
+        """The vectors, float32 [m, dim] of each server, in the order of the first ids: float32 [n, dim]."""
+        rows = graph.op("ParallelDynamicStitch", [self.positions, list(vectors)]).outputs[0]
+        return rows if self.inverse is None else graph.op("GatherV2", [rows, self.inverse, 0]).outputs[0]
+
+
+def part_ids(graph: Emitter, ids: Any, num_ps: int, *, unique: bool) -> IdParts:
+    """Divide ids among parameter servers.
+
+    Args:
+        graph: The graph.
+        ids: int64 [n].
+        num_ps: How many servers.
+        unique: Whether an id that comes several times is asked for once.
+    """
+    inverse = None
+    if unique:
+        ids, inverse = graph.op("Unique", [ids]).outputs
+    servers = ps_of_tensor(graph, ids, num_ps)
+    count = graph.op("Size", [ids]).outputs[0]
+    positions = graph.op("Range", [0, count, 1]).outputs[0]
+    return IdParts(part_rows(graph, ids, servers, num_ps), part_rows(graph, positions, servers, num_ps), inverse)
+
+
+def part_rows(graph: Emitter, rows: Any, servers: Any, num_ps: int) -> list[Any]:
+    """Divide rows, [n, ...], by the servers that :func:`ps_of_tensor` said, in their order."""
+    return list(graph.op("DynamicPartition", [rows, servers], attrs={"num_partitions": num_ps}).outputs)
+
+
+def sum_by_id(graph: Emitter, ids: Any, values: Any) -> tuple[Any, Any]:
+    """Each id once, int64 [m], and the sum of its rows, float32 [m, dim]."""
+    unique, inverse = graph.op("Unique", [ids]).outputs
+    count = graph.op("Size", [unique]).outputs[0]
+    return unique, graph.op("UnsortedSegmentSum", [values, inverse, count]).outputs[0]
