@@ -372,9 +372,11 @@ def _split_v(context: InferenceContext) -> Sequence[Shape]:
     shape, sizes, axis = context.shape(0), context.constant(1), context.constant(2)
     if shape is None:
         return [None] * context.outputs
-    if axis is None or sizes is None:
+    if axis is None:
         return [(None,) * len(shape)] * context.outputs
     position = normalise_axis(axis[0], len(shape))
+    if sizes is None:
+        return [(*shape[:position], None, *shape[position + 1 :])] * context.outputs
     total = shape[position]
     rest = None if total is None else total - sum(size for size in sizes if size >= 0)
     if total is not None and (rest != 0 if -1 not in sizes else rest is not None and rest < 0):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import mexport_pb as mx
-from mexport_pb.check.remote_calls import check_remote_calls
 from mexport_pb.check.problems import Report
+from mexport_pb.check.remote_calls import check_remote_calls
 from mexport_pb.messages import tensor_proto_to_array
 from mexport_pb.table import merge_slots, merged_name
 from tests.support.table_exports import config as one_segment
