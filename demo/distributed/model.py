@@ -46,7 +46,7 @@ def ids_receiver_fn() -> mx.ServingInputReceiver:
 
 
 def parse_instances(instances: tf.Tensor) -> dict[str, Any]:
-    """What the model takes of serialised Instances, string [batch].
+    """What the model takes of serialised Instances, string [batch]; the op that decodes wants at least one.
 
     Returns:
         For each slot its fids, int64 [n], and the instance that each is of, int64 [n]; and the number of instances,
@@ -87,10 +87,12 @@ def make_model_fn(
         ids = {name: features[name][0] for name in SLOTS}
         embeddings = tables.lookup(ids)
         pooled = [tf.math.unsorted_segment_sum(embeddings[name], features[name][1], features["size"]) for name in SLOTS]
-        logits = tf.add_n([pooled[slot][:, 0] for slot in BIASED])
+        # Not one added to another: TensorFlow reorders such sums by what it knows of shapes, differently in each graph.
+        terms = [pooled[slot][:, 0] for slot in BIASED]
         for pair in PAIRS:
             left, right = (pooled[slot][:, offsets(slot)[pair] : offsets(slot)[pair] + DIM] for slot in pair)
-            logits += tf.reduce_sum(left * right, axis=1)
+            terms.append(tf.reduce_sum(left * right, axis=1))
+        logits = tf.reduce_sum(tf.stack(terms, axis=1), axis=1)
         predictions = tf.sigmoid(logits, name="predictions")
         if mode != mx.ModeKeys.TRAIN:
             return mx.EstimatorSpec(mode, predictions)

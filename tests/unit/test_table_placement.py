@@ -13,7 +13,7 @@ from mexport_pb.check.problems import Report
 from mexport_pb.check.remote_calls import check_remote_calls
 from mexport_pb.messages import tensor_proto_to_array
 from mexport_pb.table import merge_slots, merged_name
-from tests.support.table_exports import config as one_segment
+from tests.support.table_exports import assets_of, config as one_segment, dump, make_checkpoint, receiver_fn
 
 PAGE = Path(__file__).parents[2] / "docs" / "placement.md"
 CONFIGS = {"a": one_segment(2), "b": one_segment(2), "c": one_segment(3)}
@@ -139,6 +139,29 @@ class TestNamesAndDevices:
         old = merged_name(["slot_1"])
         names = [one.extra_restore_names for one in graph.get_collection("monolith_hash_tables")]
         assert names == [[f"MonolithHashTable_{old}_{i}"] for i in (0, 1)]
+
+    def test_files_of_earlier_names_are_exported(self, tmp_path):
+        """A checkpoint of a job whose slots were called otherwise."""
+        checkpoint = make_checkpoint(tmp_path)
+        old = merged_name(["slot_1", "slot_2"])
+        for i in range(2):
+            mx.write_table(assets_of(checkpoint) / f"MonolithHashTable_{old}_{i}", dump(5 + i, 2))
+
+        def model_fn(features, mode):
+            tables = mx.create_hash_tables({f"fc_slot_{i}": one_segment(2) for i in (1, 2)}, 2)
+            return mx.EstimatorSpec(mode, tables.lookup({"fc_slot_1": features["ids"]}))
+
+        options = {"model_dir": tmp_path / "train", "global_step_as_timestamp": True}
+        standalone = mx.StandaloneExporter(model_fn, export_dir_base=tmp_path / "one", **options)
+        path = Path(standalone.export_saved_model(receiver_fn).decode())
+        names = {f"MonolithHashTable_{old}_{i}-00000-of-00001" for i in range(2)}
+        assert {file.name for file in (path / "assets").iterdir()} == names
+        distributed = mx.DistributedExporter(model_fn, export_dir_base=tmp_path / "parts", **options)
+        paths = distributed.export_saved_model(receiver_fn)
+        for i in range(2):
+            (file,) = (Path(paths[f"ps_{i}"].decode()) / "assets").iterdir()
+            assert file.name == f"MonolithHashTable_{old}_{i}-00000-of-00001"
+            assert len(mx.read_table(file.parent / f"MonolithHashTable_{old}_{i}").ids) == 5 + i
 
     def test_rates_are_computed_once(self):
         graph, calls = mx.GraphBuilder(), []
