@@ -175,15 +175,13 @@ TEST(Http2Connection, AChangedByteIsTakenOrRefused) {
   const std::string bytes = Conversation();
   int refused = 0;
   for (std::size_t at = 0; at < bytes.size(); ++at) {
-    for (const int change : {0x01, 0x80, 0xff}) {
-      std::string changed = bytes;
-      changed[at] = static_cast<char>(changed[at] ^ change);
-      Peer peer(Role::kServer);
-      if (peer.Feed(changed)) ++refused;
-      EXPECT_LE(peer.connection().streams().size(), 4u);
-    }
+    std::string changed = bytes;
+    changed[at] = static_cast<char>(changed[at] ^ (at % 2 == 0 ? 0x01 : 0xff));
+    Peer peer(Role::kServer);
+    if (peer.Feed(changed)) ++refused;
+    EXPECT_LE(peer.connection().streams().size(), 4u);
   }
-  EXPECT_GT(refused, 400);
+  EXPECT_GT(refused, 130);
 }
 
 TEST(Http2Connection, AcknowledgesAndAnswersPings) {
