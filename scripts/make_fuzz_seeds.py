@@ -21,6 +21,8 @@ SHARD, SHARD_REPAIRED, SEVERAL, CONFIG = range(4)
 # fuzz_bundle.cc: its choices
 TABLE, TABLE_REPAIRED, SLICE_KEY, STORED, STORED_REPAIRED, BOX = range(6)
 FIXED, STRINGS, VARIANTS = range(3)
+# fuzz_http2.cc: its choices
+BLOCKS, CLIENT, SERVER = range(3)
 
 
 def record_file(records: list[bytes]) -> bytes:
@@ -162,6 +164,51 @@ def snappy_seeds() -> dict[str, bytes]:
     }
 
 
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """Returns an HTTP/2 frame."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def http2_seeds() -> dict[str, bytes]:
+    """Returns the seeds of fuzz_http2 by name."""
+    data, headers, _, reset, settings, _, ping, goaway, window, continuation = range(10)
+    end_stream, end_headers, padded, priority = 1, 4, 8, 32
+    post = bytes.fromhex("8386 0404 2f532f4d 0f10 10 6170706c69636174696f6e2f67727063")
+    huffman = bytes.fromhex("828684418cf1e3c2e5f23a6ba0ab90f4ff 408825a849e95ba97d7f8925a849e95bb8e8b4bf")
+    ok = bytes.fromhex("88 5f10 6170706c69636174696f6e2f67727063")
+    status = bytes.fromhex("40 0b 677270632d737461747573 01 30")
+    message = bytes.fromhex("00 00000002 6869")
+    greeting = frame(settings, 0, 0, bytes.fromhex("0004 00000003 0005 00004000 0001 00000000"))
+    cut = (
+        frame(headers, padded | priority, 1, b"\x02prior" + post[:3] + b"pp")
+        + frame(continuation, 0, 1, post[3:9])
+        + frame(continuation, end_headers, 1, post[9:])
+        + frame(data, padded, 1, b"\x01" + message[:4] + b"p")
+        + frame(data, end_stream, 1, message[4:])
+    )
+    control = (
+        frame(ping, 0, 0, bytes(8)) + frame(window, 0, 0, b"\0\0\0\7") + frame(goaway, 0, 0, bytes(8)) + frame(99, 7, 1)
+    )
+    several = b"".join(
+        frame(headers, end_headers, stream, post) + frame(data, end_stream, stream, message) for stream in (1, 3)
+    )
+    return {
+        "block": bytes([BLOCKS]) + post + b"\x20" + huffman,
+        "block_table": bytes([BLOCKS]) + b"\x3f\x21" + huffman + status + b"\xbe\xbf",
+        "block_bomb": bytes([BLOCKS]) + b"\x40\x01a\x7f\xa1\x1e" + bytes(4000) + b"\xbe" * 40,
+        "client": bytes([CLIENT]) + greeting + cut + frame(window, 0, 1, b"\0\0\0\x20"),
+        "client_several": bytes([CLIENT]) + several + control + frame(reset, 0, 3, b"\0\0\0\x08"),
+        "client_early": bytes([CLIENT]) + frame(headers, end_headers, 1, post) + frame(data, 0, 1, b"\1\0\0\0\0"),
+        "server": bytes([SERVER])
+        + greeting
+        + frame(headers, end_headers, 1, ok)
+        + frame(data, 0, 1, message)
+        + frame(headers, end_headers | end_stream, 1, status),
+        "server_only": bytes([SERVER]) + greeting + control + frame(headers, end_headers | end_stream, 1, ok + status),
+        "server_reset": bytes([SERVER]) + greeting + frame(reset, 0, 1, b"\0\0\0\x07"),
+    }
+
+
 def main() -> int:
     """Writes or compares; returns the exit status."""
     wrong = []
@@ -171,6 +218,7 @@ def main() -> int:
         "fuzz_entry": entry_seeds(),
         "fuzz_table": table_seeds(),
         "fuzz_snappy": snappy_seeds(),
+        "fuzz_http2": http2_seeds(),
     }
     for target, seeds in targets.items():
         folder = CORPUS / target

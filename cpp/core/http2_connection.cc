@@ -6,16 +6,14 @@
 #include <array>
 #include <utility>
 
+#include "core/http2_limits.h"
+
 namespace mexport {
 
 using http2::FrameType;
 
 Http2Connection::Http2Connection(Socket socket, Role role, std::size_t max_message)
-    : socket_(std::move(socket)),
-      role_(role),
-      max_message_(max_message),
-      preface_seen_(role == Role::kClient),
-      receive_window_(http2::kReceiveWindow) {
+    : socket_(std::move(socket)), role_(role), max_message_(max_message), preface_seen_(role == Role::kClient) {
   if (is_client()) out_ = http2::kPreface;
   using http2::Setting;
   http2::AppendSettings({is_client() ? std::pair{Setting::kEnablePush, 0u}
@@ -41,15 +39,15 @@ Http2Connection::Event Http2Connection::Pump(TimePoint deadline, int wake_fd) {
 // What the peer answered before it closed may still be there: a failure to send ends the connection only when all is
 // read.
 void Http2Connection::Send() {
-  while (send_error_.empty()) {
+  while (!send_failed_) {
     QueueData();
     if (all_sent()) break;
     try {
       const std::size_t sent = socket_.Send(std::string_view(out_).substr(out_sent_));
       if (sent == 0) return;
       out_sent_ += sent;
-    } catch (const ConnectionLost& error) {
-      send_error_ = error.what();
+    } catch (const ConnectionLost&) {
+      send_failed_ = true;
     }
   }
   out_.clear();

@@ -13,7 +13,6 @@
 #include "core/grpc_message.h"
 #include "core/hpack.h"
 #include "core/http2_frame.h"
-#include "core/http2_limits.h"
 #include "core/http2_window.h"
 #include "core/socket.h"
 
@@ -22,7 +21,7 @@ namespace mexport {
 // One call. What came from the peer is for the connection's user to look at after each Pump().
 struct Http2Stream {
   Http2Stream(std::int64_t peer_window, grpc::MessageReader reader)
-      : received(std::move(reader)), send_window(peer_window), receive_window(http2::kReceiveWindow) {}
+      : received(std::move(reader)), send_window(peer_window) {}
 
   // Nothing more will come.
   bool over() const { return remote_done || reset || !refused.ok(); }
@@ -123,7 +122,7 @@ class Http2Connection {
 
   std::string out_;
   std::size_t out_sent_ = 0;
-  std::string send_error_;  // why nothing can be sent any more
+  bool send_failed_ = false;
   bool table_size_said_ = false;
   http2::SendWindow send_window_;
   std::int64_t peer_initial_window_ = http2::kDefaultWindow;

