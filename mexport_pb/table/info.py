@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -102,7 +102,9 @@ class TableInfo:
         return asdict(self)
 
 
-def table_infos(names: Sequence[PathLike], *, table: str | None = None) -> Iterator[TableInfo]:
+def table_infos(
+    names: Sequence[PathLike], *, table: str | None = None, on_chunk: Callable[[TableDump], object] | None = None
+) -> Iterator[TableInfo]:
     """Read tables through, every checksum checked, and tell what is in them.
 
     Memory is that of a piece; dumps of several tables are unpacked into the folder for temporary files.
@@ -110,6 +112,7 @@ def table_infos(names: Sequence[PathLike], *, table: str | None = None) -> Itera
     Args:
         names: As for :func:`find_tables`; a folder stands for all its dumps.
         table: Of dumps of several tables only this one.
+        on_chunk: Called with each piece of a table's entries, in the order of the files, before the table's facts come.
 
     Raises:
         InvalidArgumentError: A dump has no such table.
@@ -120,9 +123,9 @@ def table_infos(names: Sequence[PathLike], *, table: str | None = None) -> Itera
         with tempfile.TemporaryDirectory(prefix="mexport-") as work:
             if files.metas and table is None:
                 for name, one_of_them in open_tables(files, work).items():
-                    yield _info(files, name, one_of_them, work)
+                    yield _info(files, name, one_of_them, work, on_chunk)
             else:
-                yield _info(files, table, open_source(files, table, work), work)
+                yield _info(files, table, open_source(files, table, work), work, on_chunk)
 
 
 def iter_entries(name: PathLike, *, table: str | None = None, rows_per_chunk: int = 1 << 12) -> Iterator[TableDump]:
@@ -175,7 +178,13 @@ def _widened(span: tuple[int, int] | None, array: npt.NDArray[Any]) -> tuple[int
     return (low, high) if span is None else (min(low, span[0]), max(high, span[1]))
 
 
-def _info(files: TableFiles, table: str | None, source: Source, work: str) -> TableInfo:
+def _info(
+    files: TableFiles,
+    table: str | None,
+    source: Source,
+    work: str,
+    on_chunk: Callable[[TableDump], object] | None,
+) -> TableInfo:
     survey = _Survey()
     layout = source.layout or TableLayout(0)
     rows = chunk_rows(layout)
@@ -189,6 +198,8 @@ def _info(files: TableFiles, table: str | None, source: Source, work: str) -> Ta
         before = survey.rows
         for chunk in chunks:
             survey.add(chunk, shard)
+            if on_chunk is not None:
+                on_chunk(chunk)
         shards.append(Shard(shard, survey.rows - before, os.path.getsize(path)))
     if isinstance(source, DumpSource):
         source.shards.check()
