@@ -166,7 +166,7 @@ class VariableFacts:
 
 @dataclass(frozen=True, slots=True)
 class AssetFacts:
-    """A file below ``assets/`` that is of no table, or one that a graph names.
+    """A file below ``assets/``. Those of tables are here only where a graph names them.
 
     Attributes:
         name: The file's name.
@@ -291,7 +291,7 @@ class ModelFacts:
         graphs: The meta graphs, of a SavedModel.
         variables: The tensors of the bundle.
         variables_checked: Whether the checksums of their values were compared.
-        assets: Files of assets, those of tables excepted.
+        assets: Files below ``assets/``, and those that should be there.
         tables: Embedding tables, by files.
         warmup: Of a SavedModel with warmup requests.
         sizes: All of the bytes on disk.
