@@ -158,7 +158,7 @@ def _size_part(part: SizePart, whole: int, *, opened: bool) -> Iterator[str]:
     line = (
         f'<span class="what">{_text(part.name) or "all"}</span>'
         f'<span class="meter"><i style="width:{share:.2%}"></i></span>'
-        f'<span class="num">{thousands(part.bytes)}</span><span class="num">{percent(part.bytes, whole)}</span>'
+        f'<span class="num">{thousands(part.bytes)}</span><span class="num">{escape(percent(part.bytes, whole))}</span>'
     )
     if not part.parts:
         yield f'<div class="leaf">{line}</div>'

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mexport_pb.inspect.terminal import percent, printable
+
 __all__ = ["Bar", "bar_plot", "merged_bars", "stacked_bar"]
 
 _WIDTH: Final = 640
@@ -74,15 +76,16 @@ def stacked_bar(parts: Sequence[tuple[str, int]], name: str) -> str:
     pieces = [_open(name, height)]
     x = 0.0
     legend = []
-    for number, (label, size) in enumerate(shown):
+    for number, (part, size) in enumerate(shown):
         wide = _WIDTH * size / whole
-        text = f"{html.escape(label)}: {size:,} bytes, {size / whole:.1%}"
-        color = "rest" if label == "everything else" and rest else f"c{number}"
+        label = html.escape(printable(part))
+        text = f"{label}: {size:,} bytes, {size / whole:.1%}"
+        color = f"c{number}" if number < len(large) else "rest"
         pieces.append(
             f'<rect class="{color}" x="{x:.2f}" y="0" width="{max(wide - 1, 0.5):.2f}" height="{height}">'
             f"<title>{text}</title></rect>"
         )
-        legend.append(f'<li><i class="{color}"></i>{html.escape(label)} <b>{size / whole:.1%}</b></li>')
+        legend.append(f'<li><i class="{color}"></i>{label} <b>{html.escape(percent(size, whole))}</b></li>')
         x += wide
     return "".join([*pieces, "</svg>", '<ul class="legend">', *legend, "</ul>"])
 

@@ -17,6 +17,7 @@ _INTERVALS_PER_OCTAVE = 4
 _RECORD_BYTES = 16  # length, its checksum, that of the data
 _FIRST_WIDTH = 3600
 _MAX_INTERVALS = 512
+_ROWS = 1024
 
 
 def table_facts(name: str, table: str | None = None) -> Iterator[TableFacts]:
@@ -58,8 +59,13 @@ class _Survey:
                 self._states += column.nbytes if column.dtype == np.float32 else _varint_bytes(column)
         self._times_bytes += _varint_bytes(chunk.timestamps)
         self._times.add(chunk.timestamps)
-        values = chunk.values.astype(np.float64)
-        norms = np.sqrt(np.einsum("ij,ij->i", values, values))
+        # Squares of large floats are beyond float32; pieces of rows stay in the processor's cache.
+        norms = np.empty(len(chunk))
+        with np.errstate(invalid="ignore"):  # values that are no numbers are counted below
+            for begin in range(0, len(chunk), _ROWS):
+                values = chunk.values[begin : begin + _ROWS].astype(np.float64)
+                np.einsum("ij,ij->i", values, values, out=norms[begin : begin + _ROWS])
+        norms = np.sqrt(norms)
         finite = np.isfinite(norms)
         self._bad_rows += int(len(norms) - finite.sum())
         norms = norms[finite]

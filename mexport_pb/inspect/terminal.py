@@ -66,7 +66,9 @@ def thousands(number: int) -> str:
 
 def percent(part: int, whole: int) -> str:
     """``12.3%``; empty where there is no whole."""
-    return f"{part / whole:.1%}" if whole else ""
+    if not whole:
+        return ""
+    return "<0.1%" if 0 < part / whole < 0.0005 else f"{part / whole:.1%}"
 
 
 def table(

@@ -68,6 +68,7 @@ _OTHER_NAMES: Final = {
 }
 FRAMING: Final = "framing"
 DAMAGED: Final = "damaged"
+UNKNOWN: Final = "unknown fields"
 
 
 @dataclass(slots=True)
@@ -386,11 +387,12 @@ def _outline_graph(box: _Box) -> GraphOutline:
             if child.place is not None:
                 places.append(child.place)
                 continue
-            name = _NAMES.get((one.kind, child.number)) or _OTHER_NAMES.get(one.kind, "tags and versions")
-            sizes[name] += child.framed
+            name = _NAMES.get((one.kind, child.number)) or _OTHER_NAMES.get(one.kind, UNKNOWN)
             if name == "collections":
-                for key in MetaGraphDef.FromString(child.data).collection_def:
-                    collections[key] += child.framed
+                keys = list(MetaGraphDef.FromString(child.data).collection_def)
+                name = name if keys else UNKNOWN  # of another wire type
+                collections.update({key: child.framed for key in keys})
+            sizes[name] += child.framed
     graph_def = meta_graph.graph_def
     for node, place in zip(graph_def.node, nodes, strict=True):
         sizes["constants" if node.op == "Const" else "nodes"] += place.framed
