@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mexport_pb._proto.saved_model_pb2 import MetaGraphDef
+from mexport_pb.check import check_asset_filename
 from mexport_pb.errors import MexportError
 from mexport_pb.inspect.bundle_facts import bundle_facts
 from mexport_pb.inspect.facts import AssetFacts, Damage, ModelFacts, SizePart, TableFacts
@@ -219,12 +220,14 @@ def _add_assets(
                 tensors.setdefault(asset.filename, []).append(asset.tensor_info.name)
     for name, of_it in sorted(tensors.items()):
         size = None
-        # Names from outside may lead anywhere.
-        if folder is not None and os.path.basename(name) == name:
-            try:
+        try:
+            check_asset_filename(name)
+            if folder is not None:
                 size = os.lstat(os.path.join(folder, name)).st_size
-            except (OSError, ValueError):
-                facts.damages.append(Damage(os.path.join(folder, name), "is missing, and a graph names it"))
+        except MexportError as error:
+            facts.damages.append(Damage(file, str(error)))
+        except OSError:
+            facts.damages.append(Damage(f"{folder}/{name}", "is missing, and a graph names it"))
         facts.assets.append(AssetFacts(name, size, tuple(sorted(set(of_it)))))
 
 

@@ -391,7 +391,7 @@ def _outline_graph(box: _Box) -> GraphOutline:
             if name == "collections":
                 keys = list(MetaGraphDef.FromString(child.data).collection_def)
                 name = name if keys else UNKNOWN  # of another wire type
-                collections.update({key: child.framed for key in keys})
+                collections.update(dict.fromkeys(keys, child.framed))
             sizes[name] += child.framed
     graph_def = meta_graph.graph_def
     for node, place in zip(graph_def.node, nodes, strict=True):
