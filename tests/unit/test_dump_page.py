@@ -1,6 +1,5 @@
 """The page of ``mexport dump --html`` in a real headless Chromium."""
 
-import os
 import shutil
 
 import numpy as np
@@ -13,8 +12,6 @@ from mexport_pb.inspect.plots import merged_bars, stacked_bar
 from tests.support.browser import open_browser, open_page
 from tests.support.dumps import bytes_on_disk, describe, flip, make_model, run
 from tests.support.tables import make_table
-
-pytestmark = pytest.mark.skipif("MEXPORT_SANITIZED" in os.environ, reason="a browser cannot run with a sanitizer")
 
 
 @pytest.fixture(scope="module")
