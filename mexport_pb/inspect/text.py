@@ -26,6 +26,8 @@ _SHOWN_ROWS = 40
 _SHOWN_COUNTS = 12
 _SHOWN_PARTS = 8
 _MIN_ROOM = 20
+_METHODS = "tensorflow/serving/"  # what the methods of all servable signatures begin with
+_JOINT = "\u00a0"  # a space where no line ends
 
 
 def text_lines(facts: ModelFacts, style: Style) -> Iterator[str]:
@@ -90,9 +92,9 @@ def _listed(rows: list[list[str]], style: Style, right: Sequence[int] = ()) -> I
 
 
 def _counts(counts: Mapping[str, int], style: Style) -> str:
-    items = [f"{printable(name) or 'none'} {thousands(count)}" for name, count in counts.items()]
+    items = [f"{printable(name) or 'none'}{_JOINT}{thousands(count)}" for name, count in counts.items()]
     if style.width is not None and len(items) > _SHOWN_COUNTS:
-        items[_SHOWN_COUNTS:] = [f"and {len(items) - _SHOWN_COUNTS} more"]
+        items[_SHOWN_COUNTS:] = [f"and{_JOINT}{len(items) - _SHOWN_COUNTS}{_JOINT}more"]
     return ", ".join(items)
 
 
@@ -105,6 +107,7 @@ def _pairs(pairs: Sequence[tuple[str, str]], style: Style) -> Iterator[str]:
         if style.width is not None:
             room = max(_MIN_ROOM, style.width - width - 4)
             lines = textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False)
+        lines = [line.replace(_JOINT, " ") for line in lines]
         yield f"  {style.faint(key.ljust(width))}  {lines[0]}"
         yield from (" " * (width + 4) + line for line in lines[1:])
 
@@ -154,7 +157,7 @@ def _signatures(signatures: Sequence[SignatureFacts], style: Style) -> Iterator[
     for signature in signatures:
         sides = [("in", tensor) for tensor in signature.inputs] + [("out", tensor) for tensor in signature.outputs]
         own = [["", side, *_tensor(tensor), ""] for side, tensor in sides] or [[""] * len(rows[0])]
-        own[0][0], own[0][-1] = printable(signature.name), printable(signature.method) or "-"
+        own[0][0], own[0][-1] = printable(signature.name), printable(signature.method.removeprefix(_METHODS)) or "-"
         rows += own
     yield from _listed(rows, style)
 
@@ -205,7 +208,7 @@ def _table(facts: TableFacts, style: Style) -> Iterator[str]:
             ("order", f"{'sorted' if info.is_sorted else 'not sorted'}, {thousands(info.duplicates)} ids twice"),
             (
                 f"slots {len(slots)}",
-                ", ".join(f"{slot}: {thousands(count)}" for slot, count in shown)
+                ", ".join(f"{slot}:{_JOINT}{thousands(count)}" for slot, count in shown)
                 + (f", and {len(slots) - len(shown)} more" if many and len(shown) < len(slots) else ""),
             ),
             ("timestamps", span + (f", {thousands(facts.undated)} without" if facts.undated else "")),
@@ -214,7 +217,7 @@ def _table(facts: TableFacts, style: Style) -> Iterator[str]:
             ("state", f"{info.optimizer_share:.1%} of the columns is the optimizer's"),
             (
                 "record bytes",
-                ", ".join(f"{key} {thousands(n)} ({percent(n, size)})" for key, n in (facts.parts or {}).items() if n),
+                ", ".join(f"{key} {thousands(n)} ({percent(n, size)})".replace(" ", _JOINT) for key, n in (facts.parts or {}).items() if n),
             ),
         ],
         style,

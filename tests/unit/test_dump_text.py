@@ -31,7 +31,7 @@ def test_text(model, capsys):
     assert text.startswith(f"SavedModel {model}  {bytes_on_disk(model):,} bytes\n")
     assert "\x1b" not in text
     row = next(line for line in text.splitlines() if line.lstrip().startswith("serving_default"))
-    assert row.split() == ["serving_default", "in", "ids", "int64", "[?]", "ids:0", "tensorflow/serving/predict"]
+    assert row.split() == ["serving_default", "in", "ids", "int64", "[?]", "ids:0", "predict"]
     for want in ("Table MonolithHashTable_slot  50 rows, dim 4", "slots 1       0: 50", "Warmup  2 requests"):
         assert want in text
     assert "keys 400 (10.4%), values 800 (20.8%), optimizer 800 (20.8%)" in text
