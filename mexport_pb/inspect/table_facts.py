@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -30,14 +31,13 @@ def table_facts(name: str, table: str | None = None) -> Iterator[TableFacts]:
     Raises:
         InvalidArgumentError, TableError, RecordError, OSError: as for :func:`mexport_pb.table_infos`.
     """
-    survey = _Survey()
+    surveys: defaultdict[str | None, _Survey] = defaultdict(_Survey)
 
-    def see(chunk: TableDump) -> None:
-        survey.add(chunk)
+    def see(table: str | None, chunk: TableDump) -> None:
+        surveys[table].add(chunk)
 
     for info in table_infos([name], table=table, on_chunk=see):
-        yield survey.facts(info)
-        survey = _Survey()
+        yield surveys.pop(info.table, _Survey()).facts(info)
 
 
 class _Survey:

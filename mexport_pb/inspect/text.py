@@ -217,7 +217,11 @@ def _table(facts: TableFacts, style: Style) -> Iterator[str]:
             ("state", f"{info.optimizer_share:.1%} of the columns is the optimizer's"),
             (
                 "record bytes",
-                ", ".join(f"{key} {thousands(n)} ({percent(n, size)})".replace(" ", _JOINT) for key, n in (facts.parts or {}).items() if n),
+                ", ".join(
+                    f"{key} {thousands(n)} ({percent(n, size)})".replace(" ", _JOINT)
+                    for key, n in (facts.parts or {}).items()
+                    if n
+                ),
             ),
         ],
         style,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import mexport_pb as mx
+from mexport_pb._proto.hash_table_pb2 import MultiHashTableMetadata
 from mexport_pb._proto.saved_model_pb2 import SavedModel
 from mexport_pb.messages import to_text
 from tests.support.dumps import assert_sizes_add_up, bytes_on_disk, describe, flip, make_model, part_of, run
@@ -237,3 +238,24 @@ def test_nothing_there(tmp_path, capsys):
     assert "no SavedModel, bundle or table dump" in run(capsys, tmp_path / "x" / "y", status=1).err
     assert "no table dump of this name" in run(capsys, tmp_path / "y", status=1).err
     assert "no SavedModel, version, bundle or table dump" in run(capsys, tmp_path, status=1).err
+
+
+def test_infos_of_several_tables_are_those_of_each(tmp_path):
+    """In one pass over compressed files, and of each table unpacked; not sorted, ids twice, files without entries."""
+    rng = np.random.default_rng(0)
+    tables = {f"t{i}": make_table(random_ids(300 * i, seed=i), 3 + i, ("ftrl", "sgd")[: i % 3], i) for i in range(4)}
+    mx.write_multi_table(tmp_path / "m", tables, 3)
+    for path in sorted(tmp_path.glob("m-*")):
+        meta = path.with_name(path.name.replace("m-", "m.meta-"))
+        records = list(mx.read_records(path, compression="snappy"))
+        parts = [MultiHashTableMetadata.FromString(one) for one in mx.read_records(meta)]
+        shuffled = []
+        for part in parts:
+            own, records = records[: part.num_entries], records[part.num_entries :]
+            shuffled += [own[i] for i in rng.permutation(len(own))] + own[:5]
+            part.num_entries += len(own[:5])
+        mx.write_records(path, shuffled, compression="snappy")
+        mx.write_records(meta, [part.SerializeToString() for part in parts])
+    infos = list(mx.table_infos([tmp_path / "m"]))
+    assert infos == [info for name in sorted(tables) for info in mx.table_infos([tmp_path / "m"], table=name)]
+    assert [info.duplicates for info in infos] == [0, 15, 15, 15]
