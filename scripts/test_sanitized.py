@@ -62,7 +62,9 @@ def main() -> int:
         "ASAN_OPTIONS": "detect_leaks=0",
         "MEXPORT_SANITIZED": preset,
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={tree}", *TESTS]
+    parallel = ["-n", str(os.cpu_count()), "--dist", "loadfile"]
+    options = ["-q", "-p", "no:cacheprovider", "-o", f"pythonpath={tree}"]
+    command = [sys.executable, "-m", "pytest", *parallel, *options, *TESTS]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
