@@ -17,6 +17,7 @@ __all__ = ["html_page", "write_page"]
 
 _MAX_BARS: Final = 64
 _OPEN_ROWS: Final = 30  # longer tables are folded
+_OPEN_OPS: Final = 15
 _MAX_ROWS: Final = 5000  # more than a browser shows well
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
@@ -157,7 +158,7 @@ def _size_part(part: SizePart, whole: int, *, opened: bool) -> Iterator[str]:
     share = part.bytes / whole if whole else 0.0
     line = (
         f'<span class="what">{_text(part.name) or "all"}</span>'
-        f'<span class="meter"><i style="width:{share:.2%}"></i></span>'
+        f"{_meter(share)}"
         f'<span class="num">{thousands(part.bytes)}</span><span class="num">{escape(percent(part.bytes, whole))}</span>'
     )
     if not part.parts:
@@ -173,9 +174,15 @@ def _size_part(part: SizePart, whole: int, *, opened: bool) -> Iterator[str]:
     yield "</details>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: set[int]) -> Iterator[str]:
-    """Cells are HTML already."""
-    folded = len(rows) > _OPEN_ROWS
+def _meter(share: float) -> str:
+    return f'<span class="meter"><i style="width:{share:.2%}"></i></span>'
+
+
+def _table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], right: set[int], *, most: int = _OPEN_ROWS
+) -> Iterator[str]:
+    """Cells are HTML already; of more rows than `most` the table is folded."""
+    folded = len(rows) > most
     if folded:
         yield f"<details><summary>{thousands(len(rows))} rows</summary>"
     yield '<div class="scroll"><table><thead>'
@@ -233,12 +240,9 @@ def _graph(graph: GraphFacts) -> Iterator[str]:
     ]
     yield "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in facts if value)
     yield "</dl><h3>Operations</h3>"
-    ops = list(graph.ops.items())
-    bars = [Bar("", count, f"{printable(op)}: {count:,}") for op, count in ops[:_MAX_BARS]]
-    if bars:
-        yield bar_plot(bars, "nodes by op")
-    counts = [[_text(op), thousands(n)] for op, n in ops]
-    yield from _table(["op", "nodes"], counts, {1})
+    most = max(graph.ops.values(), default=1)
+    counts = [[_text(op), _meter(n / most), thousands(n)] for op, n in graph.ops.items()]
+    yield from _table(["op", "", "nodes"], counts, {2}, most=_OPEN_OPS)
     if graph.functions:
         yield "<h3>Functions</h3>"
         listed = [[_text(f.name), thousands(f.nodes), str(f.inputs), str(f.outputs)] for f in graph.functions]

@@ -33,6 +33,8 @@ from mexport_pb.table.shards import PathLike, group_shards
 
 __all__ = ["describe", "describe_target", "model_file"]
 
+_MAX_DEPTH = 50  # of folders that are told of one by one
+
 
 def describe(path: PathLike, *, version: int | None = None, read_values: bool = True) -> list[ModelFacts]:
     """Tell what is in a SavedModel, a bundle, or embedding tables, without TensorFlow and in flat memory.
@@ -247,9 +249,12 @@ def _file_part(path: str) -> SizePart:
 
 
 def _folder(
-    path: str, name: str, known: Mapping[str, SizePart], groups: Mapping[str, Mapping[str, SizePart]]
+    path: str, name: str, known: Mapping[str, SizePart], groups: Mapping[str, Mapping[str, SizePart]], depth: int = 0
 ) -> SizePart:
     """All files below a folder; links are not followed."""
+    if depth > _MAX_DEPTH:
+        files = (os.path.join(folder, file) for folder, _, names in os.walk(path) for file in names)
+        return SizePart(name, sum(_file_part(file).bytes for file in files))
     parts: list[SizePart] = []
     own = dict(groups.get(path, {}))
     grouped = {os.path.basename(file) for base in own for file in _set_files(os.path.join(path, base))}
@@ -258,7 +263,7 @@ def _folder(
         if entry in grouped:
             continue
         if stat.S_ISDIR(os.lstat(full).st_mode):
-            parts.append(_folder(full, f"{entry}/", known, groups))
+            parts.append(_folder(full, f"{entry}/", known, groups, depth + 1))
         else:
             parts.append(known.get(full) or _file_part(full))
     return SizePart.of(name, [*parts, *own.values()])

@@ -119,6 +119,16 @@ def test_each_byte_of_a_small_graph_flipped(tmp_path):
         assert_sizes_add_up(describe(path), len(data))
 
 
+def test_folders_in_folders(copy):
+    path = copy / "assets.extra"
+    for _ in range(300):
+        path /= "d"
+    path.mkdir(parents=True)
+    (path / "file").write_bytes(b"four")
+    facts = describe(copy)
+    assert_sizes_add_up(facts, bytes_on_disk(copy))
+
+
 def test_links_and_pipes(copy, tmp_path):
     (copy / "assets" / "away").symlink_to("/etc/passwd")
     os.mkfifo(copy / "assets" / "pipe")
