@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import defaultdict
 
 from mexport_pb._proto.bundle_pb2 import BundleEntryProto
 from mexport_pb.bundle import BundleReader, data_path
 from mexport_pb.bundle.index import shape_of
-from mexport_pb.errors import MexportError
+from mexport_pb.errors import BundleError, MexportError
 from mexport_pb.inspect.facts import Damage, SizePart, VariableFacts
 from mexport_pb.inspect.graph_facts import dtype_name
 
@@ -34,7 +35,7 @@ def bundle_facts(
     index = f"{prefix}.index"
     variables = []
     try:
-        sizes[index] = SizePart(os.path.basename(index), os.path.getsize(index))
+        sizes[index] = SizePart(os.path.basename(index), _file_size(index))
         reader = BundleReader(prefix)
     except (MexportError, OSError) as error:
         damages.append(Damage(index, str(error)))
@@ -71,8 +72,8 @@ def bundle_facts(
 def _data_file(path: str, own: list[tuple[int, str, BundleEntryProto]], damages: list[Damage]) -> SizePart | None:
     """A file as its tensors; what is in it besides, and of a file that is too short what is there."""
     try:
-        left = size = os.path.getsize(path)
-    except OSError as error:
+        left = size = _file_size(path)
+    except (BundleError, OSError) as error:
         damages.append(Damage(path, str(error)))
         return None
     sizes: dict[str, int] = {}
@@ -84,6 +85,14 @@ def _data_file(path: str, own: list[tuple[int, str, BundleEntryProto]], damages:
     if left:
         parts.append(SizePart(_UNUSED, left))
     return SizePart.of(os.path.basename(path), parts)
+
+
+def _file_size(path: str) -> int:
+    """Raises BundleError for what is no regular file: a pipe would be waited for."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleError("not a regular file", path=path)
+    return status.st_size
 
 
 def _check(

@@ -251,7 +251,7 @@ def _file_part(path: str) -> SizePart:
 def _folder(
     path: str, name: str, known: Mapping[str, SizePart], groups: Mapping[str, Mapping[str, SizePart]], depth: int = 0
 ) -> SizePart:
-    """All files below a folder; links are not followed."""
+    """All files below a folder; links count with their own size."""
     if depth > _MAX_DEPTH:
         files = (os.path.join(folder, file) for folder, _, names in os.walk(path) for file in names)
         return SizePart(name, sum(_file_part(file).bytes for file in files))
@@ -262,8 +262,10 @@ def _folder(
         full = os.path.join(path, entry)
         if entry in grouped:
             continue
-        if stat.S_ISDIR(os.lstat(full).st_mode):
+        mode = os.lstat(full).st_mode
+        if stat.S_ISDIR(mode):
             parts.append(_folder(full, f"{entry}/", known, groups, depth + 1))
         else:
-            parts.append(known.get(full) or _file_part(full))
+            # A link takes little, whatever it leads to.
+            parts.append(known[full] if full in known and not stat.S_ISLNK(mode) else _file_part(full))
     return SizePart.of(name, [*parts, *own.values()])

@@ -132,9 +132,13 @@ def test_folders_in_folders(copy):
 def test_links_and_pipes(copy, tmp_path):
     (copy / "assets" / "away").symlink_to("/etc/passwd")
     os.mkfifo(copy / "assets" / "pipe")
+    moved = (copy / "variables" / "variables.data-00000-of-00001").rename(tmp_path / "data")
+    (copy / "variables" / "variables.data-00000-of-00001").symlink_to(moved)
     facts = describe(copy)
+    assert facts.ok
     assert part_of(facts, "assets/", "away").bytes == len("/etc/passwd")
     assert_sizes_add_up(facts, bytes_on_disk(copy))
-    (tmp_path / "d").mkdir()
-    os.mkfifo(tmp_path / "d" / "saved_model.pb")
-    assert "not a regular file" in describe(tmp_path / "d").damages[0].message
+    for name in ("saved_model.pb", "variables/variables.data-00000-of-00001", "variables/variables.index"):
+        (copy / name).unlink()
+        os.mkfifo(copy / name)
+        assert f"{copy / name}: not a regular file" in [damage.message for damage in describe(copy).damages]
