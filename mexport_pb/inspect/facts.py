@@ -221,6 +221,17 @@ class TableFacts:
     times: Histogram
     undated: int
 
+    @property
+    def title(self) -> str:
+        """The last part of the basename; for one of several tables with its own name."""
+        name = self.info.name.rpartition("/")[2]
+        return name if self.info.table is None else f"{name}: {self.info.table}"
+
+    @property
+    def bytes(self) -> int:
+        """Of the files; of one of several tables what its records take uncompressed."""
+        return sum(shard.bytes for shard in self.info.shards)
+
 
 @dataclass(frozen=True, slots=True)
 class WarmupFacts:

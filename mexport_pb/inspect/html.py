@@ -18,6 +18,7 @@ __all__ = ["html_page", "write_page"]
 _MAX_BARS: Final = 64
 _OPEN_ROWS: Final = 30  # longer tables are folded
 _OPEN_OPS: Final = 15
+_OPEN_TABLES: Final = 8
 _MAX_ROWS: Final = 5000  # more than a browser shows well
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
@@ -86,8 +87,10 @@ def _model(model: ModelFacts) -> Iterator[str]:
     yield "</section>"
     for graph in model.graphs:
         yield from _graph(graph)
+    if len(model.tables) > 1:
+        yield from _tables(model.tables)
     for table in model.tables:
-        yield from _table_section(table)
+        yield from _table_section(table, opened=len(model.tables) <= _OPEN_TABLES)
     if model.variables:
         checked = "compared" if model.variables_checked else "not compared"
         yield f"<section><h2>Variables</h2><p>checksums {checked}</p>"
@@ -250,10 +253,25 @@ def _graph(graph: GraphFacts) -> Iterator[str]:
     yield "</section>"
 
 
-def _table_section(facts: TableFacts) -> Iterator[str]:
+def _tables(tables: Sequence[TableFacts]) -> Iterator[str]:
+    yield "<section><h2>Tables</h2>"
+    rows = [
+        [
+            _text(one.title),
+            *(thousands(one.info.rows), str(one.info.dim), thousands(one.bytes), thousands(len(one.info.slots))),
+            *(f"{one.info.optimizer_share:.1%}", time_text(one.info.newest)),
+        ]
+        for one in tables
+    ]
+    yield from _table(["table", "rows", "dim", "bytes", "slots", "state", "newest"], rows, {1, 2, 3, 4, 5})
+    yield "</section>"
+
+
+def _table_section(facts: TableFacts, *, opened: bool) -> Iterator[str]:
+    """A table; where there are many they are closed."""
     info = facts.info
-    name = os.path.basename(info.name) + ("" if info.table is None else f": {info.table}")
-    yield f'<section class="table"><h2>Table {_text(name)}</h2><dl>'
+    title = f"<h2>Table {_text(facts.title)}</h2>"
+    yield f'<section class="table"><details{" open" if opened else ""}><summary>{title}</summary><dl>'
     optimizers = ", ".join(
         f"{one.optimizer} ({', '.join(f'{key} {width}' for key, width in one.fields.items()) or 'no state'})"
         for one in info.segments
@@ -286,7 +304,7 @@ def _table_section(facts: TableFacts) -> Iterator[str]:
     yield _figure("Rows by slot", _slot_plot(info.slots))
     yield _figure("Embedding norms", _norm_plot(facts.norms))
     yield _figure("Timestamps, by rows", _time_plot(facts.times))
-    yield "</div></section>"
+    yield "</div></details></section>"
 
 
 def _figure(title: str, plot: str) -> str:

@@ -25,6 +25,7 @@ __all__ = ["shape_text", "text_lines", "time_text"]
 _SHOWN_ROWS = 40
 _SHOWN_COUNTS = 12
 _SHOWN_PARTS = 8
+_SHOWN_TABLES = 6
 _MIN_ROOM = 20
 _METHODS = "tensorflow/serving/"  # what the methods of all servable signatures begin with
 _JOINT = "\u00a0"  # a space where no line ends
@@ -39,8 +40,15 @@ def text_lines(facts: ModelFacts, style: Style) -> Iterator[str]:
         yield from _graph(graph, style)
     if facts.variables:
         yield from _variables(facts.variables, facts.variables_checked, style)
-    for one in facts.tables:
+    if len(facts.tables) > 1:
+        yield from _tables(facts.tables, style)
+    shown = facts.tables if style.width is None else facts.tables[:_SHOWN_TABLES]
+    for one in shown:
         yield from _table(one, style)
+    if len(shown) < len(facts.tables):
+        yield style.faint(
+            f"  and {thousands(len(facts.tables) - len(shown))} tables more, which a pipe or --json shows"
+        )
     if facts.assets:
         yield from _assets(facts, style)
     if facts.warmup is not None:
@@ -178,12 +186,27 @@ def _variables(variables: Sequence[VariableFacts], checked: bool, style: Style) 
     yield from _listed(rows, style, right=(3,))
 
 
+def _tables(tables: Sequence[TableFacts], style: Style) -> Iterator[str]:
+    total = sum(one.info.rows for one in tables)
+    yield from _title("Tables", f"{thousands(len(tables))}, {thousands(total)} rows", style)
+    rows = [["table", "rows", "dim", "bytes", "slots", "state", "newest"]]
+    for one in tables:
+        info = one.info
+        rows.append(
+            [
+                printable(one.title),
+                *(thousands(info.rows), str(info.dim), thousands(one.bytes), thousands(len(info.slots))),
+                *(f"{info.optimizer_share:.1%}", time_text(info.newest)),
+            ]
+        )
+    yield from _listed(rows, style, right=(1, 2, 3, 4, 5))
+
+
 def _table(facts: TableFacts, style: Style) -> Iterator[str]:
     info = facts.info
-    size = sum(shard.bytes for shard in info.shards)
-    name = info.name.rpartition("/")[2]
+    size = facts.bytes
     yield from _title(
-        f"Table {printable(name)}{f': {printable(info.table)}' if info.table is not None else ''}",
+        f"Table {printable(facts.title)}",
         f"{thousands(info.rows)} rows, dim {info.dim}, {info.compression or 'not compressed'}",
         style,
     )

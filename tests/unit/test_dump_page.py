@@ -55,7 +55,7 @@ def test_facts(browser, page_file, model):
     with open_page(browser, page_file.as_uri(), offline=True) as page:
         assert page.inner_text("h1") == model.name
         assert page.locator("h2").all_inner_texts() == [
-            *("Size by part", "Signatures serve", "Graph serve", "Table MonolithHashTable_slot"),
+            *("Size by part", "Signatures serve", "Graph serve", "Tables", "Table MonolithHashTable_slot"),
             *("Table MonolithMultiHashTable_: a", "Table MonolithMultiHashTable_: b", "Table extra"),
             *("Variables", "Assets", "Warmup"),
         ]
