@@ -97,6 +97,10 @@ if TYPE_CHECKING:
         strip_default_attrs as strip_default_attrs,
         unsaved_variables as unsaved_variables,
     )
+    from mexport_pb.inspect import (
+        ModelFacts as ModelFacts,
+        describe as describe,
+    )
     from mexport_pb.messages import (
         CLASSIFY_METHOD as CLASSIFY_METHOD,
         DEFAULT_SIGNATURE as DEFAULT_SIGNATURE,
@@ -269,6 +273,10 @@ _ROOMS = {
         "set_main_op",
         "strip_default_attrs",
         "unsaved_variables",
+    ),
+    "inspect": (
+        "ModelFacts",
+        "describe",
     ),
     "messages": (
         "CLASSIFY_METHOD",
