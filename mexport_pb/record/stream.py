@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -162,6 +163,9 @@ def open_bytes(where: str | os.PathLike[str]) -> Any:
 
 
 def _as_os_error(error: BaseException, name: str) -> OSError:
+    for kind, number in ((FileNotFoundError, errno.ENOENT), (PermissionError, errno.EACCES)):
+        if isinstance(error, kind):
+            return kind(number, os.strerror(number), name)
     if isinstance(error, OSError) and error.errno is not None:
         return type(error)(error.errno, error.strerror or str(error), name)
     return OSError(f"{name}: {error}")
