@@ -203,14 +203,14 @@ def framed(header, messages):
 
 
 @pytest.mark.parametrize("name", HEADERS)
-@pytest.mark.parametrize(("body", "cls", "key"), [("instance", Instance, "instances"), ("example", Example, "examples")])
+@pytest.mark.parametrize(
+    ("body", "cls", "key"), [("instance", Instance, "instances"), ("example", Example, "examples")]
+)
 def test_framed_batches(tmp_path, name, body, cls, key):
     options, header = HEADERS[name]
     messages = bodies(cls, 10)
     (tmp_path / "data").write_bytes(framed(header, messages))
-    logs = make(
-        tmp_path, tmp_path / "data", source_format="framed", frames=FrameFormat(body, **options), batch_size=4
-    )
+    logs = make(tmp_path, tmp_path / "data", source_format="framed", frames=FrameFormat(body, **options), batch_size=4)
     requests = [log.predict_log.request for log in logs]
     assert [list(request.inputs) for request in requests] == [[key]] * 3
     values = [mx.tensor_proto_to_array(request.inputs[key]) for request in requests]
@@ -247,7 +247,7 @@ def test_junk_in_a_framed_stream(tmp_path):
     frames = FrameFormat("instance")
     for _ in range(200):
         (tmp_path / "data").write_bytes(framed(b"", bodies(Instance, 1)) + rng.randbytes(rng.randrange(1, 60)))
-        with pytest.raises(mx.WarmupError, match="frame 1: size: got .*are the headers as was said|the stream ends"):
+        with pytest.raises(mx.WarmupError, match=r"frame 1: size: got .*are the headers as was said|the stream ends"):
             make(tmp_path, tmp_path / "data", source_format="framed", frames=frames)
     (tmp_path / "data").write_bytes(framed(b"", [*bodies(Instance, 2), b"\xff\xff"]))
     with pytest.raises(mx.WarmupError, match="frame 2: not a Monolith Instance in 2 bytes"):
@@ -262,7 +262,8 @@ def test_command_line(tmp_path, capsys):
     graph = tmp_path / "model"
     mx.write_saved_model(model(), graph)
     out = tmp_path / "out"
-    arguments = ["warmup", "from-requests", str(tmp_path / "log"), "-o", str(out), "--model", str(graph)]
+    arguments = ["warmup", "from-requests", "-", "--format", "framed", "--body", "instance", "--has-sort-id"]
+    arguments += ["--batch-size", "4", "-o"]
     assert main([*arguments, "--sample", "5", "--seed", "7", "--unique", "--model-name", "ctr"]) == 0
     assert capsys.readouterr().out == f"{out}: 5 records\n"
     assert [problem.severity for problem in mx.check_warmup(out, graph, model_name="ctr")] == []
@@ -276,7 +277,19 @@ def test_command_line(tmp_path, capsys):
 
 def test_standard_input(tmp_path):
     options, header = HEADERS["sort id"]
-    arguments = "warmup from-requests - --format framed --body instance --has-sort-id --batch-size 4 -o".split()
+    arguments = [
+        "warmup",
+        "from-requests",
+        "-",
+        "--format",
+        "framed",
+        "--body",
+        "instance",
+        "--has-sort-id",
+        "--batch-size",
+        "4",
+        "-o",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "mexport_pb", *arguments, tmp_path / "out"],
         input=framed(header, bodies(Instance, 10)),
@@ -287,3 +300,23 @@ def test_standard_input(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(list(mx.read_warmup(tmp_path / "out"))) == 3
     assert options == {"has_sort_id": True}
+
+
+@pytest.mark.parametrize("name", ["sort id", "lagrangex", "prefix of 0"])
+def test_the_script_with_monolith_s_flags(tmp_path, name):
+    options, header = HEADERS[name]
+    (tmp_path / "data").write_bytes(framed(header, bodies(Example, 10)))
+    flags = ["--file_name", tmp_path / "data", "--output_path", tmp_path / "out", "--variant_type", "example"]
+    flags += ["--batch_size", "3", "--max_records=3", "--signature_names", "b,a"]
+    flags += [f"--{option}=True" for option in options]
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/warmup_data_gen.py", *flags],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    requests = [log.predict_log.request for log in mx.read_warmup(tmp_path / "out")]
+    assert [r.model_spec.signature_name for r in requests] == ["b", "a", "serving_default"]
+    assert [len(r.inputs["examples"].string_val) for r in requests] == [3, 3, 3]
