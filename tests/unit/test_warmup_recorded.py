@@ -262,8 +262,7 @@ def test_command_line(tmp_path, capsys):
     graph = tmp_path / "model"
     mx.write_saved_model(model(), graph)
     out = tmp_path / "out"
-    arguments = ["warmup", "from-requests", "-", "--format", "framed", "--body", "instance", "--has-sort-id"]
-    arguments += ["--batch-size", "4", "-o"]
+    arguments = ["warmup", "from-requests", str(tmp_path / "log"), "-o", str(out), "--model", str(graph)]
     assert main([*arguments, "--sample", "5", "--seed", "7", "--unique", "--model-name", "ctr"]) == 0
     assert capsys.readouterr().out == f"{out}: 5 records\n"
     assert [problem.severity for problem in mx.check_warmup(out, graph, model_name="ctr")] == []
@@ -277,19 +276,8 @@ def test_command_line(tmp_path, capsys):
 
 def test_standard_input(tmp_path):
     options, header = HEADERS["sort id"]
-    arguments = [
-        "warmup",
-        "from-requests",
-        "-",
-        "--format",
-        "framed",
-        "--body",
-        "instance",
-        "--has-sort-id",
-        "--batch-size",
-        "4",
-        "-o",
-    ]
+    arguments = ["warmup", "from-requests", "-", "--format", "framed", "--body", "instance", "--has-sort-id"]
+    arguments += ["--batch-size", "4", "-o"]
     done = subprocess.run(
         [sys.executable, "-m", "mexport_pb", *arguments, tmp_path / "out"],
         input=framed(header, bodies(Instance, 10)),
