@@ -15,6 +15,8 @@ CPP_SOURCES = $(shell git ls-files 'cpp/*.cc' 'cpp/*.h')
 # Debian packages that are unpacked into build/, unless they are installed: sources of GoogleTest; clang with libFuzzer.
 GOOGLETEST := $(if $(wildcard /usr/src/googletest/CMakeLists.txt),,build/tools/googletest)
 CLANG := $(if $(shell command -v clang++),,build/tools/clang)
+# Chromium and a font, where apt is there: the tests that look at pages are skipped without.
+CHROMIUM := $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),,$(if $(shell command -v apt-get),build/tools/chromium))
 
 # The package's own requirements; the rest are the dependency groups of pyproject.toml.
 REQUIREMENTS = $(PY) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
@@ -49,7 +51,7 @@ demo: build ## train small models, export them in several ways, compare with the
 test: build test-only ## all tests, TensorFlow as the oracle included
 
 # A file's tests stay together: they share what is dear to make.
-test-only:
+test-only: | $(CHROMIUM)
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile
 
 test-wheel: setup ## build the wheel and use it in a fresh environment without TensorFlow, on the newest protobuf
@@ -76,6 +78,9 @@ build/tools/googletest:
 
 build/tools/clang:
 	@scripts/fetch_debian.sh $@ clang libclang-rt-@-dev
+
+build/tools/chromium:
+	@scripts/fetch_debian.sh $@ chromium fonts-dejavu-core || echo "tests that need a browser are skipped"
 
 lint: setup ## ruff and clang-format
 	@$(BIN)/ruff check .

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         UnsupportedError as UnsupportedError,
         ValidationError as ValidationError,
         VersionExistsError as VersionExistsError,
+        WarmupError as WarmupError,
     )
     from mexport_pb.export import (
         BaseExporter as BaseExporter,
@@ -100,6 +101,11 @@ if TYPE_CHECKING:
         strip_default_attrs as strip_default_attrs,
         unsaved_variables as unsaved_variables,
     )
+    from mexport_pb.inspect import (
+        ModelFacts as ModelFacts,
+        decode_warmup as decode_warmup,
+        describe as describe,
+    )
     from mexport_pb.messages import (
         CLASSIFY_METHOD as CLASSIFY_METHOD,
         DEFAULT_SIGNATURE as DEFAULT_SIGNATURE,
@@ -107,9 +113,17 @@ if TYPE_CHECKING:
         REGRESS_METHOD as REGRESS_METHOD,
         SERVING_TAG as SERVING_TAG,
         make_asset_file_def as make_asset_file_def,
+        make_classify_request as make_classify_request,
+        make_example as make_example,
+        make_inference_task as make_inference_task,
         make_meta_graph_def as make_meta_graph_def,
+        make_model_spec as make_model_spec,
+        make_multi_inference_request as make_multi_inference_request,
+        make_predict_request as make_predict_request,
         make_prediction_log as make_prediction_log,
+        make_regress_request as make_regress_request,
         make_saved_model as make_saved_model,
+        make_session_run_request as make_session_run_request,
         make_signature_def as make_signature_def,
         make_tensor_info as make_tensor_info,
         make_tensor_proto as make_tensor_proto,
@@ -121,6 +135,7 @@ if TYPE_CHECKING:
     from mexport_pb.record import (
         RecordBatch as RecordBatch,
         RecordReader as RecordReader,
+        RecordStream as RecordStream,
         RecordWriter as RecordWriter,
         read_records as read_records,
         write_records as write_records,
@@ -188,6 +203,15 @@ if TYPE_CHECKING:
         write_multi_table as write_multi_table,
         write_table as write_table,
     )
+    from mexport_pb.warmup import (
+        WarmupModel as WarmupModel,
+        WarmupProblem as WarmupProblem,
+        WarmupWriter as WarmupWriter,
+        check_warmup as check_warmup,
+        read_warmup as read_warmup,
+        warmup_from_requests as warmup_from_requests,
+        write_warmup as write_warmup,
+    )
 
 __version__ = "0.1.0"
 
@@ -227,6 +251,7 @@ _ROOMS = {
         "UnsupportedError",
         "ValidationError",
         "VersionExistsError",
+        "WarmupError",
     ),
     "export": (
         "BaseExporter",
@@ -285,6 +310,11 @@ _ROOMS = {
         "unsaved_variables",
         "NestedTensors",
     ),
+    "inspect": (
+        "decode_warmup",
+        "ModelFacts",
+        "describe",
+    ),
     "messages": (
         "CLASSIFY_METHOD",
         "DEFAULT_SIGNATURE",
@@ -292,9 +322,17 @@ _ROOMS = {
         "REGRESS_METHOD",
         "SERVING_TAG",
         "make_asset_file_def",
+        "make_classify_request",
+        "make_example",
+        "make_inference_task",
         "make_meta_graph_def",
+        "make_model_spec",
+        "make_multi_inference_request",
+        "make_predict_request",
         "make_prediction_log",
+        "make_regress_request",
         "make_saved_model",
+        "make_session_run_request",
         "make_signature_def",
         "make_tensor_info",
         "make_tensor_proto",
@@ -306,6 +344,7 @@ _ROOMS = {
     "record": (
         "RecordBatch",
         "RecordReader",
+        "RecordStream",
         "RecordWriter",
         "read_records",
         "write_records",
@@ -372,6 +411,15 @@ _ROOMS = {
         "create_hash_tables",
         "ps_of",
         "remote_predict",
+    ),
+    "warmup": (
+        "WarmupModel",
+        "WarmupProblem",
+        "WarmupWriter",
+        "check_warmup",
+        "read_warmup",
+        "warmup_from_requests",
+        "write_warmup",
     ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -14,7 +14,8 @@
     │   ├── BundleError                       a TensorBundle: variables.index or variables.data-*
     │   │   └── BundleCrcError                a block or a tensor whose checksum is wrong
     │   ├── SavedModelError                   a saved_model.pb, saved_model.pbtxt or .meta file
-    │   └── TableError                        a hash table's dump: its set of files, or an entry in one
+    │   ├── TableError                        a hash table's dump: its set of files, or an entry in one
+    │   └── WarmupError (ValueError)          a warmup record that is none, or that the model would refuse
     ├── MismatchError (ValueError)            graph and checkpoint do not belong together
     │   └── MissingVariableError              a variable of the graph is not in the checkpoint
     ├── UnsupportedError                      well-formed, but a kind that is refused with a reason
@@ -54,6 +55,7 @@ __all__ = [
     "UnsupportedError",
     "ValidationError",
     "VersionExistsError",
+    "WarmupError",
 ]
 
 
@@ -120,6 +122,31 @@ class SavedModelError(DataError):
 
 class TableError(DataError):
     """A hash table's dump: an incomplete or mixed set of files, or a record that is no entry of the table."""
+
+
+class WarmupError(DataError, ValueError):
+    """A record of a warmup file that is no PredictionLog, or that the model would refuse.
+
+    Attributes:
+        record: Its number in the file, from 0; None when the file as a whole is at fault.
+        signature: The signature that it asks, if that is known.
+        field: The part of the request: ``input 'x'``, ``output_filter 'y'``, ….
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        offset: int | None = None,
+        record: int | None = None,
+        signature: str | None = None,
+        field: str | None = None,
+    ) -> None:
+        self.record = record
+        self.signature = signature
+        self.field = field
+        super().__init__(message, path=path, offset=offset)
 
 
 class MismatchError(MexportError, ValueError):

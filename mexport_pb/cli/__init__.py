@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterable, Sequence
 
 import mexport_pb
-from mexport_pb.cli import build_ops, export, serve_check, table
+from mexport_pb.cli import build_ops, decode_warmup, dump, export, serve_check, table, warmup
 
-__all__ = ["main"]
+__all__ = ["execute", "main"]
 
-_SUBCOMMANDS = (export, table, serve_check, build_ops)
+_SUBCOMMANDS = (export, dump, table, decode_warmup, warmup, serve_check, build_ops)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,10 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in _SUBCOMMANDS:
         module.add_parser(subparsers)
-    options = parser.parse_args(arguments)
+    return execute(parser.parse_args(arguments))
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Runs what a parser made of a command line; scripts with a parser of their own come in here.
+
+    Args:
+        options: ``run`` is the function to call; ``only_looks`` says that it changes nothing.
+
+    Returns:
+        The exit status.
+    """
     logging.basicConfig(
         stream=sys.stderr,
-        level=logging.INFO if options.verbose else logging.WARNING,
+        level=logging.INFO if getattr(options, "verbose", False) else logging.WARNING,
         format="%(levelname)s: %(message)s",
     )
     try:

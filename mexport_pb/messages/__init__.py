@@ -22,6 +22,7 @@ from mexport_pb.messages.constants import (
     SERVING_TAG,
     TRAIN_OP_SIGNATURE,
 )
+from mexport_pb.messages.examples import make_example
 from mexport_pb.messages.models import make_meta_graph_def, make_saved_model
 from mexport_pb.messages.nodes import make_node_def
 from mexport_pb.messages.prediction_log import (
@@ -56,6 +57,7 @@ __all__ = [
     "make_attr_value",
     "make_bytes_list",
     "make_classify_request",
+    "make_example",
     "make_float_list",
     "make_inference_task",
     "make_init_op_signature",

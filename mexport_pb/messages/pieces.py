@@ -11,7 +11,7 @@ from mexport_pb.errors import InvalidArgumentError
 from mexport_pb.messages.constants import SCHEMA_VERSION
 from mexport_pb.messages.wire import MAX_MESSAGE_BYTES, serialize
 
-__all__ = ["SavedModelPieces"]
+__all__ = ["SavedModelPieces", "field_header"]
 
 
 class SavedModelPieces:
@@ -44,7 +44,7 @@ class SavedModelPieces:
                 yield piece
             else:
                 data = serialize(piece)
-                yield _header(GraphDef.NODE_FIELD_NUMBER, len(data))
+                yield field_header(GraphDef.NODE_FIELD_NUMBER, len(data))
                 yield data
 
     def _add(self, meta_graph: MetaGraphDef) -> None:
@@ -52,7 +52,7 @@ class SavedModelPieces:
         before = b""
         if meta_graph.HasField("meta_info_def"):
             info = serialize(meta_graph.meta_info_def)
-            before = _header(MetaGraphDef.META_INFO_DEF_FIELD_NUMBER, len(info)) + info
+            before = field_header(MetaGraphDef.META_INFO_DEF_FIELD_NUMBER, len(info)) + info
             meta_graph.ClearField("meta_info_def")
         nodes: list[NodeDef] = []
         size = 0
@@ -63,10 +63,10 @@ class SavedModelPieces:
             graph_def = serialize(meta_graph.graph_def)
             meta_graph.ClearField("graph_def")
             size = sum(_framed(node.ByteSize()) for node in nodes)
-            before += _header(MetaGraphDef.GRAPH_DEF_FIELD_NUMBER, size + len(graph_def))
+            before += field_header(MetaGraphDef.GRAPH_DEF_FIELD_NUMBER, size + len(graph_def))
         after = graph_def + serialize(meta_graph)
         meta_graph.Clear()
-        self._add_bytes(_header(SavedModel.META_GRAPHS_FIELD_NUMBER, len(before) + size + len(after)) + before)
+        self._add_bytes(field_header(SavedModel.META_GRAPHS_FIELD_NUMBER, len(before) + size + len(after)) + before)
         self._pieces.extend(nodes)
         self.size += size
         self._add_bytes(after)
@@ -76,13 +76,13 @@ class SavedModelPieces:
         self.size += len(data)
 
 
-def _header(field: int, size: int) -> bytes:
-    """What stands before a sub-message of so many bytes: the field's number and its wire type 2, and the size."""
+def field_header(field: int, size: int) -> bytes:
+    """Return what stands before a sub-message of so many bytes: the field's number, wire type 2, and the size."""
     return _varint(field << 3 | 2) + _varint(size)
 
 
 def _framed(size: int) -> int:
-    return len(_header(GraphDef.NODE_FIELD_NUMBER, size)) + size
+    return len(field_header(GraphDef.NODE_FIELD_NUMBER, size)) + size
 
 
 def _varint(value: int) -> bytes:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from mexport_pb.table.dump import TableDump
-from mexport_pb.table.expiry import NUM_SLOTS
+from mexport_pb import _core
+from mexport_pb.record import RecordReader
+from mexport_pb.table.dump import TableDump, from_columns
 from mexport_pb.table.layout import TableLayout
 from mexport_pb.table.locate import TableFiles, find_tables
+from mexport_pb.table.multi import plan_reading
 from mexport_pb.table.shards import PathLike
-from mexport_pb.table.sorting import chunk_rows, same_layout
+from mexport_pb.table.sorting import chunk_rows
 from mexport_pb.table.source import DumpSource, Source, find_compression, open_source, open_tables
+from mexport_pb.table.survey import Survey, count_duplicates
 
 __all__ = ["Segment", "Shard", "TableInfo", "iter_entries", "table_infos"]
 
-_SLOT_SHIFT_V1 = np.uint64(54)
-_SLOT_SHIFT_V2 = np.uint64(48)
-_SLOT_MASK_V2 = np.uint64(NUM_SLOTS - 1)
-_BUCKET_BITS = 8
+_FIRST_ROWS = 256  # until it is known how large a row is
+_MAX_BATCH_RECORDS = 1 << 16
+_MAX_BATCH_BYTES = 4 << 20
+
+OnChunk: TypeAlias = Callable[[str | None, TableDump], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +105,19 @@ class TableInfo:
         return asdict(self)
 
 
-def table_infos(names: Sequence[PathLike], *, table: str | None = None) -> Iterator[TableInfo]:
+def table_infos(
+    names: Sequence[PathLike], *, table: str | None = None, on_chunk: OnChunk | None = None
+) -> Iterator[TableInfo]:
     """Read tables through, every checksum checked, and tell what is in them.
 
-    Memory is that of a piece; dumps of several tables are unpacked into the folder for temporary files.
+    Memory is that of a piece. The folder for temporary files takes 8 bytes an entry where ids are not sorted and of
+    dumps of several tables; those that are not snappy files, or of which one table is asked for, are unpacked there.
 
     Args:
         names: As for :func:`find_tables`; a folder stands for all its dumps.
         table: Of dumps of several tables only this one.
+        on_chunk: Called with the name of the table (of a dump of several), and a piece of its entries, in the order of
+            the files, before the table's facts come.
 
     Raises:
         InvalidArgumentError: A dump has no such table.
@@ -118,11 +126,13 @@ def table_infos(names: Sequence[PathLike], *, table: str | None = None) -> Itera
     """
     for files in find_tables(names):
         with tempfile.TemporaryDirectory(prefix="mexport-") as work:
-            if files.metas and table is None:
+            if files.metas and table is None and all(find_compression(p, "snappy") == "snappy" for p in files.paths):
+                yield from _infos_of_several(files, work, on_chunk)
+            elif files.metas and table is None:
                 for name, one_of_them in open_tables(files, work).items():
-                    yield _info(files, name, one_of_them, work)
+                    yield _info(files, name, one_of_them, work, on_chunk)
             else:
-                yield _info(files, table, open_source(files, table, work), work)
+                yield _info(files, table, open_source(files, table, work), work, on_chunk)
 
 
 def iter_entries(name: PathLike, *, table: str | None = None, rows_per_chunk: int = 1 << 12) -> Iterator[TableDump]:
@@ -141,42 +151,14 @@ def iter_entries(name: PathLike, *, table: str | None = None, rows_per_chunk: in
         yield from open_source(files, table, work).chunks(rows_per_chunk)
 
 
-@dataclass
-class _Survey:
-    """What all entries so far are."""
-
-    layout: TableLayout | None = None
-    rows: int = 0
-    is_sorted: bool = True
-    last: int = -1
-    range_signed: tuple[int, int] | None = None
-    range_unsigned: tuple[int, int] | None = None
-    times: tuple[int, int] | None = None
-    slots: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(NUM_SLOTS, np.int64))
-    slots_v1: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 10, np.int64))
-
-    def add(self, chunk: TableDump, name: str) -> None:
-        layout = TableLayout.of(chunk)
-        self.layout = self.layout or layout
-        same_layout(layout, name, self.layout, "the first entry")
-        ids = chunk.ids.view(np.uint64)
-        self.is_sorted = self.is_sorted and int(ids[0]) > self.last and bool((ids[1:] > ids[:-1]).all())
-        self.last = int(ids[-1])
-        self.rows += len(chunk)
-        self.range_signed = _widened(self.range_signed, chunk.ids)
-        self.range_unsigned = _widened(self.range_unsigned, ids)
-        self.times = _widened(self.times, chunk.timestamps)
-        self.slots += np.bincount((ids >> _SLOT_SHIFT_V2 & _SLOT_MASK_V2).astype(np.int64), minlength=NUM_SLOTS)
-        self.slots_v1 += np.bincount((ids >> _SLOT_SHIFT_V1).astype(np.int64), minlength=1 << 10)
-
-
-def _widened(span: tuple[int, int] | None, array: npt.NDArray[Any]) -> tuple[int, int]:
-    low, high = int(array.min()), int(array.max())
-    return (low, high) if span is None else (min(low, span[0]), max(high, span[1]))
-
-
-def _info(files: TableFiles, table: str | None, source: Source, work: str) -> TableInfo:
-    survey = _Survey()
+def _info(
+    files: TableFiles,
+    table: str | None,
+    source: Source,
+    work: str,
+    on_chunk: OnChunk | None,
+) -> TableInfo:
+    survey = Survey()
     layout = source.layout or TableLayout(0)
     rows = chunk_rows(layout)
     shards = []
@@ -189,10 +171,68 @@ def _info(files: TableFiles, table: str | None, source: Source, work: str) -> Ta
         before = survey.rows
         for chunk in chunks:
             survey.add(chunk, shard)
+            if on_chunk is not None:
+                on_chunk(table, chunk)
         shards.append(Shard(shard, survey.rows - before, os.path.getsize(path)))
     if isinstance(source, DumpSource):
         source.shards.check()
-    duplicates = 0 if survey.is_sorted else _count_duplicates(source, rows, work)
+    duplicates = 0 if survey.is_sorted else count_duplicates((chunk.ids for chunk in source.chunks(rows)), work)
+    return _told(files, table, survey, shards, duplicates)
+
+
+def _infos_of_several(files: TableFiles, work: str, on_chunk: OnChunk | None) -> Iterator[TableInfo]:
+    """All tables of snappy files in one pass; their ids are kept in files until it is known whether they are sorted."""
+    names, plan, unchanged = plan_reading(files.name)
+    shards: dict[str, list[Shard]] = {name: [] for name in sorted(names)}
+    for (_, parts), path in zip(plan, files.paths, strict=True):
+        sizes = _part_bytes(path, [entries for _, entries in parts])
+        for (number, entries), size in zip(parts, sizes, strict=True):
+            shards[names[number]].append(Shard(path, entries, size))
+    surveys = {name: Survey() for name in shards}
+    reader = _core.MultiTableIterator(plan, len(names))
+    rows = _FIRST_ROWS
+    while True:
+        number, columns = reader.next(rows)
+        chunk = from_columns(columns)
+        if not len(chunk):
+            break
+        name = names[number]
+        surveys[name].add(chunk, f"{files.name}: {name}")
+        with open(os.path.join(work, f"ids-{number}"), "ab") as file:
+            chunk.ids.tofile(file)
+        if on_chunk is not None:
+            on_chunk(name, chunk)
+        rows = min(chunk_rows(survey.layout) for survey in surveys.values() if survey.layout is not None)
+    unchanged.check()
+    for name, survey in surveys.items():
+        ids = os.path.join(work, f"ids-{names.index(name)}")
+        duplicates = 0 if survey.is_sorted else count_duplicates(_ids_of(ids), work)
+        yield _told(files, name, survey, shards[name], duplicates)
+
+
+def _part_bytes(path: str, parts: Sequence[int]) -> list[int]:
+    """What parts of so many records each take, uncompressed."""
+    sizes = []
+    with RecordReader(path, "snappy") as reader:
+        for entries in parts:
+            start, left = reader.offset, entries
+            while left:
+                batch = reader.read_batch(min(left, _MAX_BATCH_RECORDS), _MAX_BATCH_BYTES)
+                if not len(batch):
+                    break  # whoever reads the entries says so
+                left -= len(batch)
+            sizes.append(reader.offset - start)
+    return sizes
+
+
+def _ids_of(path: str) -> Iterator[npt.NDArray[np.int64]]:
+    with open(path, "rb") as file:
+        while len(ids := np.fromfile(file, np.int64, _MAX_BATCH_RECORDS)):
+            yield ids
+
+
+def _told(files: TableFiles, table: str | None, survey: Survey, shards: Sequence[Shard], duplicates: int) -> TableInfo:
+    layout = survey.layout or TableLayout(0)
     size = sum(shard.bytes for shard in shards)
     low, high = survey.range_signed or (None, None)
     low_unsigned, high_unsigned = survey.range_unsigned or (None, None)
@@ -212,8 +252,8 @@ def _info(files: TableFiles, table: str | None, source: Source, work: str) -> Ta
         max_id=high,
         min_unsigned_id=low_unsigned,
         max_unsigned_id=high_unsigned,
-        slots=_histogram(survey.slots),
-        slots_v1=_histogram(survey.slots_v1),
+        slots=dict(sorted(survey.slots.items())),
+        slots_v1=dict(sorted(survey.slots_v1.items())),
         oldest=oldest,
         newest=newest,
         bytes_per_row=size / survey.rows if survey.rows else None,
@@ -230,30 +270,3 @@ def _compression(files: TableFiles) -> str | None:
         if os.path.getsize(path):
             return find_compression(path, "snappy" if files.metas else None)
     return "snappy" if files.metas else None
-
-
-def _histogram(counts: npt.NDArray[np.int64]) -> dict[int, int]:
-    return {int(slot): int(counts[slot]) for slot in np.flatnonzero(counts)}
-
-
-def _count_duplicates(source: Source, rows: int, work: str) -> int:
-    """Count by way of files, which hold so few ids each that they fit into memory."""
-    folder = tempfile.mkdtemp(dir=work)
-    paths = [os.path.join(folder, str(i)) for i in range(1 << _BUCKET_BITS)]
-    for chunk in source.chunks(rows):
-        ids = chunk.ids.view(np.uint64)
-        # The high bits of the product depend on all bits of the id.
-        buckets = ids * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(64 - _BUCKET_BITS)
-        order = np.argsort(buckets, kind="stable")
-        counts = np.bincount(buckets.astype(np.int64), minlength=1 << _BUCKET_BITS)
-        for path, own in zip(paths, np.split(ids[order], np.cumsum(counts)[:-1]), strict=True):
-            if len(own):
-                with open(path, "ab") as file:
-                    own.tofile(file)
-    duplicates = 0
-    for path in paths:
-        if os.path.exists(path):
-            ids = np.fromfile(path, np.uint64)
-            duplicates += len(ids) - len(np.unique(ids))
-    shutil.rmtree(folder)
-    return duplicates

@@ -259,7 +259,9 @@ def test_record_that_is_no_entry_of_several_tables(tmp_path, capsys):
     assert f"m-00000-of-00001: offset {offset}: " in message
 
 
-@pytest.mark.parametrize(("change", "message"), [(-1, "got more than the meta file"), (1, "want 1 more by the meta")])
+@pytest.mark.parametrize(
+    ("change", "message"), [(-1, "got more than the 1 of the meta file"), (1, "want 1 more by the meta")]
+)
 def test_meta_that_lies(change, message, tmp_path, capsys):
     from mexport_pb._proto.hash_table_pb2 import MultiHashTableMetadata
 
