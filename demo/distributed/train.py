@@ -106,7 +106,8 @@ def train(
 def _clicks(rng: np.random.Generator, fids: list[list[int]]) -> np.ndarray:
     """Each fid has a taste of its own."""
     taste = np.array([sum(np.sin(12.9898 * (fid % 1000) + 7 * (fid >> SLOT_SHIFT)) for fid in one) for one in fids])
-    return (rng.random(len(fids)) < 1 / (1 + np.exp(-2 * taste))).astype(np.float32)
+    clicked: np.ndarray = rng.random(len(fids)) < 1 / (1 + np.exp(-2 * taste))
+    return clicked.astype(np.float32)
 
 
 def main() -> None:
