@@ -1,8 +1,8 @@
 """``python -m demo``: train small real models, export them in several ways, compare.
 
-The first model is dense, and TensorFlow's own export is run beside ours. The second one has embedding tables. Every
-step runs in a process of its own, so that its time and memory are its own. The exit status is 1 when an export gives
-other predictions than the training graph.
+The first model is dense, and TensorFlow's own export is run beside ours. The second one has embedding tables. The
+third one's tables are on five parameter servers. Every step runs in a process of its own, so that its time and memory
+are its own. The exit status is 1 when an export gives other predictions than the training graph.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from demo import dense
+from demo.distributed import run as distributed
 from demo.tables import run as tables
 
 # Readers may fuse and reorder float32 arithmetic; a wrong variable or row is off by far more.
@@ -24,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__.splitlines()[0])
     parser.add_argument("--dir", type=Path, help="where to work and leave everything; a temporary folder if not given")
     parser.add_argument("--embedding-rows", type=int, default=1 << 19, help="rows of 16 floats (default: %(default)s)")
-    parser.add_argument("--only", choices=("dense", "tables"), help="one of the two models")
+    parser.add_argument("--only", choices=("dense", "tables", "distributed"), help="one of the models")
     args = parser.parse_args()
     if args.dir is not None:
         args.dir.mkdir(parents=True, exist_ok=True)
@@ -35,10 +36,12 @@ def main() -> int:
 
 def _run(folder: Path, rows: int, only: str | None) -> int:
     worst = 0.0
-    if only != "tables":
+    if only in (None, "dense"):
         worst = max(worst, dense.run(folder / "dense", rows))
-    if only != "dense":
+    if only in (None, "tables"):
         worst = max(worst, tables.run(folder / "tables"))
+    if only in (None, "distributed"):
+        worst = max(worst, distributed.run(folder / "distributed"))
     good = worst <= _TOLERANCE
     print("\nOK" if good else "\nFAILED: an export does not give the training graph's predictions")
     return 0 if good else 1

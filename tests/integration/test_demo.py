@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demo.distributed.run import run as run_distributed
 from demo.measure import measure
 from demo.params import HELD_OUT, Params, latest_checkpoint
 from demo.tables.run import run as run_tables
@@ -88,3 +89,9 @@ def test_measure_does_not_count_what_its_caller_holds():
     assert cost.peak_rss_mib < 100
     assert 0 < cost.wall_seconds < 60
     del ballast
+
+
+def test_the_model_on_parameter_servers_gives_the_training_graphs_predictions_whole_and_in_parts(tmp_path, capfd):
+    assert run_distributed(tmp_path) == 0
+    said = capfd.readouterr().out
+    assert all(f"calls of ps_{i}: 1, failed: 0" in said for i in range(5))
