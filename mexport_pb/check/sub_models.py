@@ -75,7 +75,8 @@ def find_export(path: str | os.PathLike[str], version: int | None = None) -> Exp
         if version is not None and version != number:
             raise FileNotFoundError(f"{folder}: is one version's directory: got version {version}, want its own")
         name = os.path.basename(os.path.dirname(os.path.abspath(folder))) or "model"
-        return ExportLayout(folder, number, "model" if name == ENTRY else name, {name: folder})
+        name = "model" if name == ENTRY else name
+        return ExportLayout(folder, number, name, {name: folder})
     entry = folder / ENTRY
     if entry.is_dir():
         return _distributed(folder, _choose(entry, version))

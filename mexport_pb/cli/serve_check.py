@@ -78,7 +78,10 @@ def add_parser(subparsers: Any) -> None:
 
 def _range(text: str) -> tuple[int, int]:
     first, _, end = text.partition(":")
-    return int(first), int(end)
+    try:
+        return int(first), int(end)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, want FIRST:END") from None
 
 
 def _run(options: argparse.Namespace) -> Iterator[str]:

@@ -180,7 +180,9 @@ class DistributedExporter(BaseExporter):
 
     def _check_servers(self, models: list[_SubModel]) -> None:
         servers = {model.name for model in models if model.kind == "server"}
-        if self._num_ps is not None and servers != {f"ps_{i}" for i in range(self._num_ps)}:
+        if self._num_ps is not None and (
+            len(servers) != self._num_ps or servers != {f"ps_{i}" for i in range(len(servers))}
+        ):
             got = ", ".join(sorted(servers)) or "none"
             raise InvalidArgumentError(f"num_ps is {self._num_ps}: want sub-graphs ps_0 and so on, so many; got {got}")
 
@@ -323,6 +325,10 @@ def _sub_model(name: str, graph: Graph, kind: _Kind) -> _SubModel:
     suffix = getattr(graph, _SUFFIX_ATTRIBUTE, "")
     if name.startswith("."):
         raise InvalidArgumentError(f"sub-graph {name!r}: want a name that does not begin with a dot")
+    if not isinstance(suffix, str) or suffix[:1].isdigit():
+        raise InvalidArgumentError(
+            f"sub-graph {name!r}: got suffix {suffix!r}, want text that does not go on with the version's digits"
+        )
     for text in (name, f"1{suffix}"):
         try:
             check_asset_filename(text)

@@ -43,6 +43,9 @@ __all__ = ["replay_warmup", "serve_check", "warmup_file_of"]
 Path_ = str | os.PathLike[str]
 Handle = Callable[..., Message]
 
+# Clocks and deadlines overflow far beyond; a month.
+_MAX_TIMEOUT = 30 * 24 * 3600
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -175,8 +178,7 @@ def serve_check(
         raise InvalidArgumentError(f"seed: got {seed}, want >= 0")
     if integers[0] >= integers[1]:
         raise InvalidArgumentError(f"integers: got {integers}, want a range that is not empty")
-    if timeout is not None and not timeout > 0:
-        raise InvalidArgumentError(f"timeout: got {timeout}, want seconds > 0")
+    _check_timeout(timeout)
     layout = find_export(export, version)
     given = list(requests)
     _check_given(given)
@@ -231,11 +233,12 @@ def replay_warmup(
         The report; a record that fails is a failure in it, not an exception.
 
     Raises:
-        InvalidArgumentError: There is no warmup file, or none of the models is the entry.
+        InvalidArgumentError: There is no warmup file, none of the models is the entry, or a wrong argument.
         FileNotFoundError: No such export, version or file.
         SavedModelError: The folder has no export.
         MexportError: TensorFlow is not installed, or grpcio, which only a distributed export needs.
     """
+    _check_timeout(timeout)
     if isinstance(export, Mapping):
         models = {name: Path(path) for name, path in export.items()}
         entry = _entry_of(models)
@@ -294,6 +297,11 @@ def _warmup_plan(
     if not own[entry].is_file():
         raise InvalidArgumentError(f"{own[entry]}: is missing: there is no warmup file to replay")
     return [*((name, file) for name, file in own.items() if name != entry and file.is_file()), (entry, own[entry])]
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and not 0 < timeout <= _MAX_TIMEOUT:
+        raise InvalidArgumentError(f"timeout: got {timeout}, want seconds > 0 and <= {_MAX_TIMEOUT}")
 
 
 def _check_given(given: Iterable[Any]) -> None:

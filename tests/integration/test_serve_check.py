@@ -463,6 +463,9 @@ class TestServeCheck:
             ({"batch_size": 0}, InvalidArgumentError, "batch size: got 0"),
             ({"seed": -1}, InvalidArgumentError, "seed: got -1"),
             ({"timeout": 0}, InvalidArgumentError, "timeout: got 0"),
+            # gRPC takes these for a time that has passed.
+            ({"timeout": float("inf")}, InvalidArgumentError, "timeout: got inf, want seconds > 0 and <= "),
+            ({"timeout": 1e300}, InvalidArgumentError, r"timeout: got 1e\+300"),
             ({"integers": (1, 1)}, InvalidArgumentError, "integers"),
             ({"signatures": ["no"]}, InvalidArgumentError, r"signature: got 'no', want one of \['serving_default'\]"),
             ({"requests": [PredictionLog()]}, InvalidArgumentError, "not a request: got mexport.serving.PredictionLog"),
@@ -477,6 +480,14 @@ class TestServeCheck:
     def test_no_export(self, tmp_path):
         with pytest.raises(SavedModelError, match="no version"):
             serve_check(tmp_path)
+
+    def test_a_version_in_a_folder_called_entry(self, dense, tmp_path):
+        """One directory is one model, whatever the folder around it is called."""
+        shutil.copytree(dense[0] / "12", tmp_path / "entry" / "12")
+        report = serve_check(tmp_path / "entry" / "12", requests=[dense_request(dense[1].inputs)])
+        assert report.ok, report.failures
+        assert [(request.model, request.code) for request in report.requests] == [("model", "OK")]
+        assert report.problems == []
 
 
 class TestCommand:
@@ -518,6 +529,11 @@ class TestCommand:
     def test_wrong_use(self, arguments, status, dense, capsys):
         assert main(["serve-check", str(dense[0]), *arguments]) == status
         assert capsys.readouterr().err.startswith("mexport: ")
+
+    def test_a_range_that_is_none(self, dense, capsys):
+        with pytest.raises(SystemExit, match="2"):
+            main(["serve-check", str(dense[0]), "--integers", "5"])
+        assert "argument --integers: got '5', want FIRST:END" in capsys.readouterr().err
 
 
 class TestReplay:

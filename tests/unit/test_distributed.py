@@ -246,6 +246,9 @@ def test_a_suffix_goes_behind_the_version(tmp_path, checkpoint):
         (lambda ctx: ctx.sub_graph("a/b"), "want names of one component"),
         (lambda ctx: ctx.sub_graph(""), "want names of one component"),
         (lambda ctx: setattr(ctx.sub_graph("ps_0"), "export_suffix", "/../x"), "want names of one component"),
+        # "7" and "0" would be version 70 of the sub-model.
+        (lambda ctx: setattr(ctx.sub_graph("ps_0"), "export_suffix", "0"), "got suffix '0', want text that does not"),
+        (lambda ctx: setattr(ctx.sub_graph("ps_0"), "export_suffix", None), "got suffix None, want text that does not"),
     ],
 )
 def test_illegal_names_are_refused(tmp_path, checkpoint, change, message):

@@ -94,6 +94,8 @@ def test_another_number_of_sub_graphs(train, tmp_path):
 
     with pytest.raises(mx.InvalidArgumentError, match="num_ps is 3: want sub-graphs ps_0 and so on, so many; got ps_0"):
         export(train, tmp_path / "models", five, num_ps=3)
+    with pytest.raises(mx.InvalidArgumentError, match="num_ps is 2147483647: want sub-graphs"):
+        export(train, tmp_path / "models", five, num_ps=2**31 - 1)  # does not count so far
     with pytest.raises(mx.InvalidArgumentError, match="num_ps: got 0"):
         export(train, tmp_path / "models", num_ps=0)
     assert not (tmp_path / "models").exists()

@@ -197,7 +197,8 @@ class TestFindExport:
         assert find_export(folder).models == {"ps_0": folder / "12"}
         assert find_export(folder, 1).models == {"ps_0": folder / "1"}
         assert find_export(folder / "1").models == {"ps_0": folder / "1"}
-        assert find_export(base / "entry" / "12").entry == "model"
+        layout = find_export(base / "entry" / "12")
+        assert (layout.entry, layout.models) == ("model", {"model": base / "entry" / "12"})
         assert find_export(base / "dense_0" / "12_gpu").version is None
 
     def test_nothing_there(self, base):
