@@ -37,6 +37,8 @@ def set_predict_servers(servers: Mapping[str, Sequence[str]] | None) -> None:
 
 
 def _to_json(servers: Mapping[str, Sequence[str]]) -> bytes:
+    if not isinstance(servers, Mapping):
+        raise InvalidArgumentError(f"servers: got {type(servers).__name__}, want a mapping to lists of addresses")
     for key, addresses in servers.items():
         listed = isinstance(addresses, Sequence) and not isinstance(addresses, str | bytes)
         if not isinstance(key, str) or not listed or not all(isinstance(one, str) for one in addresses):

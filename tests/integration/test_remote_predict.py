@@ -375,7 +375,8 @@ def test_no_servers(servers, attrs, message):
 
 
 @pytest.mark.parametrize(
-    "servers", [{"m": "h:1"}, {"m": [1]}, {1: ["h:1"]}, {"m": ["no address"]}, {"m": ["h:99999"]}, {"m": [""]}]
+    "servers",
+    [{"m": "h:1"}, {"m": [1]}, {1: ["h:1"]}, {"m": ["no address"]}, {"m": ["h:99999"]}, {"m": [""]}, [("m", ["h:1"])]],
 )
 def test_maps_that_are_none(servers):
     with predict_server(echo) as server:
