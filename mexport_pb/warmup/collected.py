@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from mexport_pb import dtypes
 from mexport_pb.errors import InvalidArgumentError
@@ -13,7 +13,9 @@ from mexport_pb.warmup.generate import DEFAULT_BATCH_SIZE, DEFAULT_MAX_RECORDS, 
 
 __all__ = ["WarmupPlan", "collected_warmup_plan"]
 
-_VARIANTS: dict[str, Variant] = {
+_Number = TypeVar("_Number", int, float)
+
+_VARIANTS: Final[dict[str, Variant]] = {
     "instance": "instance",
     "example": "example",
     "example_batch": "example_batch",
@@ -51,15 +53,21 @@ def collected_warmup_plan(collection: Callable[[str], list[Any]]) -> WarmupPlan 
     extra = [str(name) for name in _list(collection, "extra_features")]
     extra_shapes = _beside(collection, "extra_feature_shapes", extra)
     features = [
-        FeatureMeta(f"slot_{int(slot)}", int(slot), fid_version=1) for slot in _list(collection, "fidv1_features")
+        FeatureMeta(f"slot_{slot}", slot, fid_version=1)
+        for slot in (_number("fidv1_features", one, int) for one in _list(collection, "fidv1_features"))
     ]
     features += id_features(str(name) for name in _list(collection, "fidv2_features"))
     features += [
-        FeatureMeta(name, shape=_size(shape), dtype=None if kind is None else dtypes.name_of(dtypes.datatype_of(kind)))
+        FeatureMeta(
+            name,
+            shape=_size("dense_feature_shapes", shape),
+            dtype=None if kind is None else dtypes.name_of(dtypes.datatype_of(kind)),
+        )
         for name, shape, kind in zip(dense, shapes, types, strict=True)
     ]
     features += [
-        FeatureMeta(name, shape=_size(shape), in_line_id=True) for name, shape in zip(extra, extra_shapes, strict=True)
+        FeatureMeta(name, shape=_size("extra_feature_shapes", shape), in_line_id=True)
+        for name, shape in zip(extra, extra_shapes, strict=True)
     ]
     if not features:
         return None
@@ -69,10 +77,10 @@ def collected_warmup_plan(collection: Callable[[str], list[Any]]) -> WarmupPlan 
     return WarmupPlan(
         features=features,
         variant=None if variant is None else _VARIANTS[variant],
-        batch_size=int(_last(collection, "batch_size", DEFAULT_BATCH_SIZE)),
-        max_records=int(_last(collection, "max_records", DEFAULT_MAX_RECORDS)),
+        batch_size=_number("batch_size", _last(collection, "batch_size", DEFAULT_BATCH_SIZE), int),
+        max_records=_number("max_records", _last(collection, "max_records", DEFAULT_MAX_RECORDS), int),
         model_name=str(_last(collection, "model_name", DEFAULT_MODEL_NAME)),
-        drop_rate=float(_last(collection, "drop_rate", 0.5)),
+        drop_rate=_number("drop_rate", _last(collection, "drop_rate", 0.5), float),
     )
 
 
@@ -95,5 +103,12 @@ def _beside(collection: Callable[[str], list[Any]], name: str, features: list[st
     return values
 
 
-def _size(shape: Any) -> int | None:
-    return None if shape is None else int(shape)
+def _size(name: str, shape: Any) -> int | None:
+    return None if shape is None else _number(name, shape, int)
+
+
+def _number(name: str, value: Any, kind: type[_Number]) -> _Number:
+    try:
+        return kind(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"collection {name!r}: got {value!r}, want numbers: {error}") from None

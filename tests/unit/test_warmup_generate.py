@@ -321,6 +321,8 @@ def test_exporters_make_the_file(tmp_path):
     [
         ({}, "the warmup file does not exist, and nothing names features"),
         ({"dense_features": ["a"], "dense_feature_shapes": [1, 2]}, "got 2 values for 1 features"),
+        ({"dense_features": ["a"], "dense_feature_shapes": ["x"]}, "collection 'dense_feature_shapes': got 'x'"),
+        ({"fidv1_features": ["x"]}, "collection 'fidv1_features': got 'x'"),
         ({"dense_features": ["a"], "variant_type": ["csv"]}, "variant_type: got 'csv'"),
         ({"dense_features": ["a"], "batch_size": [2000]}, "max_records: got 1000, want at least 2000"),
     ],
