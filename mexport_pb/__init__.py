@@ -204,10 +204,12 @@ if TYPE_CHECKING:
         write_table as write_table,
     )
     from mexport_pb.warmup import (
+        FeatureMeta as FeatureMeta,
         WarmupModel as WarmupModel,
         WarmupProblem as WarmupProblem,
         WarmupWriter as WarmupWriter,
         check_warmup as check_warmup,
+        gen_warmup_file as gen_warmup_file,
         read_warmup as read_warmup,
         warmup_from_requests as warmup_from_requests,
         write_warmup as write_warmup,
@@ -413,10 +415,12 @@ _ROOMS = {
         "remote_predict",
     ),
     "warmup": (
+        "FeatureMeta",
         "WarmupModel",
         "WarmupProblem",
         "WarmupWriter",
         "check_warmup",
+        "gen_warmup_file",
         "read_warmup",
         "warmup_from_requests",
         "write_warmup",

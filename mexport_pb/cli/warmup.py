@@ -1,4 +1,4 @@
-"""Warmup files of TensorFlow Serving: check them, and make them of recorded requests."""
+"""Warmup files of TensorFlow Serving: make them, check them, and replay them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from mexport_pb.errors import InvalidArgumentError, WarmupError
+from mexport_pb.errors import InvalidArgumentError, ValidationError, WarmupError
 
 __all__ = ["add_parser"]
 
@@ -31,16 +31,35 @@ examples:
   mexport warmup from-requests log.gz -o warmup --sample 500 --seed 7 --unique
   mexport warmup from-requests - --format framed --body instance --has-sort-id --batch-size 256 -o warmup < data
 """
+_GENERATE_EPILOG = """\
+Without --features and --slots every input of every signature gets random values; strings are Instances with some ids.
+With them, the inputs instances, examples and example_batch get training data of these features. --features FILE is
+JSON, a list of objects: name; slot, of sparse features; shape, how many values; dtype, float32, float64 or int64;
+method; fid_version, 1 or 2; in_line_id, true for fields of the line id.
+
+examples:
+  mexport warmup generate -o warmup --model /models/ctr/1795456871 --batch-size 1 --batch-size 256
+  mexport warmup generate -o warmup --model /models/ctr/1795456871 --slots 0,1,2,3
+  mexport warmup generate -o warmup --features features.json --variant example --model-name ctr
+"""
+_REPLAY_EPILOG = """\
+Needs TensorFlow. Prints the latency of each record; exit status 1 if one fails. The same as serve-check --replay.
+
+example:
+  mexport warmup replay /models/ctr/1795456871 requests.tfrecord
+"""
 
 
 def add_parser(subparsers: Any) -> None:
     """Adds the subcommand."""
     parser = subparsers.add_parser(
-        "warmup", help="check warmup files of TensorFlow Serving; make them of requests", description=__doc__
+        "warmup", help="make, check and replay warmup files of TensorFlow Serving", description=__doc__
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     _add_check(actions)
     _add_from_requests(actions)
+    _add_generate(actions)
+    _add_replay(actions)
 
 
 def _add_check(actions: Any) -> None:
@@ -159,3 +178,108 @@ def _from_requests(options: argparse.Namespace) -> Iterator[str]:
         force=options.force,
     )
     yield f"{options.output}: {count} records"
+
+
+def _add_generate(actions: Any) -> None:
+    parser = actions.add_parser(
+        "generate",
+        help="make a warmup file of random requests that cover a model's signatures",
+        description="Make a warmup file of random requests, without TensorFlow.",
+        epilog=_GENERATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the warmup file to write")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
+    _add_model(parser)
+    parser.add_argument(
+        "--signature",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="what requests ask; repeatable (default: all that take random requests; without --model serving_default)",
+    )
+    parser.add_argument("--features", metavar="FILE", help="the features of training data, as JSON")
+    parser.add_argument("--slots", type=_slots, default=[], metavar="S,S", help="slots of ids of the first version")
+    parser.add_argument(
+        "--variant",
+        choices=("instance", "example", "example_batch", "tensors"),
+        help="what is fed (default: what the signatures' inputs are named for, else tensors)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, action="append", default=[], metavar="N", help="rows; repeatable (default: 64)"
+    )
+    parser.add_argument("--max-records", type=int, default=1000, metavar="N", help="rows of all (default: 1000)")
+    parser.add_argument("--drop-rate", type=float, default=0.5, metavar="R", help="of optional ids (default: 0.5)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same, the same bytes (default: 0)")
+    parser.add_argument("--no-output-filters", action="store_true", help="do not also ask for each output alone")
+    parser.set_defaults(run=_generate)
+
+
+def _slots(text: str) -> list[int]:
+    return [int(slot) for slot in text.split(",")]
+
+
+def _generate(options: argparse.Namespace) -> Iterator[str]:
+    from mexport_pb.warmup.features import FeatureMeta, read_features
+    from mexport_pb.warmup.generate import DEFAULT_BATCH_SIZE, DEFAULT_MODEL_NAME, gen_warmup_file
+
+    if os.path.lexists(options.output) and not options.force:
+        raise InvalidArgumentError(f"{options.output}: is there already and was not touched; --force replaces it")
+    features = [FeatureMeta(f"slot_{slot}", slot, fid_version=1) for slot in options.slots]
+    if options.features is not None:
+        features += read_features(options.features)
+    yield gen_warmup_file(
+        options.output,
+        options.model,
+        features,
+        variant=options.variant,
+        signatures=options.signature,
+        batch_sizes=options.batch_size or [DEFAULT_BATCH_SIZE],
+        max_records=options.max_records,
+        model_name=options.model_name or DEFAULT_MODEL_NAME,
+        drop_rate=options.drop_rate,
+        seed=options.seed,
+        output_filters=not options.no_output_filters,
+        tags=_tags(options),
+        force=options.force,
+    )
+
+
+def _add_replay(actions: Any) -> None:
+    parser = actions.add_parser(
+        "replay",
+        help="do what a server does with a warmup file, in TensorFlow",
+        description="Load an export in TensorFlow and send it the requests of warmup files.",
+        epilog=_REPLAY_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("export", metavar="EXPORT", help="the folder of entry/, ps_0/, …; of versions; or a version")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="warmup files for the entry (default: the models' own)"
+    )
+    parser.add_argument("--version", type=int, metavar="V", help="the version (default: the newest of the entry)")
+    parser.add_argument("--timeout", type=float, metavar="S", help="seconds that a record may take")
+    parser.add_argument("--stop-at-failure", action="store_true", help="send nothing after the first failure")
+    parser.add_argument(
+        "--tag", action="append", default=[], metavar="TAG", help="of the graphs; repeatable (default: serve)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON objects, one a line")
+    parser.set_defaults(run=_replay, only_looks=True)
+
+
+def _replay(options: argparse.Namespace) -> Iterator[str]:
+    # What TensorFlow logs while it starts is about the machine.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from mexport_pb.runtime import replay_warmup
+
+    report = replay_warmup(
+        options.export,
+        options.files or None,
+        version=options.version,
+        timeout=options.timeout,
+        stop_at_failure=options.stop_at_failure,
+        tags=_tags(options),
+    )
+    yield from report.to_json() if options.json else report.to_text()
+    if not report.ok:
+        raise ValidationError(f"{options.export}: the replay failed: {len(report.failures)} failures")

@@ -8,6 +8,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from mexport_pb.graph.names import names_and_scopes
 from mexport_pb.messages import SERVING_TAG
 from mexport_pb.messages.constants import WARMUP_FILENAME
 from mexport_pb.table import TableSetLedger
+from mexport_pb.warmup.collected import collected_warmup_plan
+from mexport_pb.warmup.generate import gen_warmup_file
 
 __all__ = ["BaseExporter"]
 
@@ -45,7 +48,8 @@ class BaseExporter(abc.ABC):
         export_dir_base: The folder of versions to export into.
         shared_embedding: Whether embedding tables are read from the checkpoint's folder at load time instead of
             being copied into the export. A table's own setting goes first.
-        warmup_file: A TFRecord file of PredictionLogs to install for warmup.
+        warmup_file: A TFRecord file of PredictionLogs to install for warmup. One that does not exist is made, with
+            random requests, if the graph's collections say of what features (see ``docs/warmup.md``).
         export_context_list: Makers of context managers that are entered, in their order, around the export.
         source: What kind of graphs model_fn builds: :class:`ProtobufSource` (the default) or
             :class:`mexport_pb.runtime.TensorFlowSource`.
@@ -104,16 +108,37 @@ class BaseExporter(abc.ABC):
             The published directory, or the directories by sub-model, as file system bytes.
         """
 
-    def gen_warmup_assets(self) -> dict[str, str]:
+    def gen_warmup_assets(self, graph: Graph | None = None, context: ExportContext | None = None) -> dict[str, str]:
         """The warmup file under the name that servers look for, as extra assets; empty without one.
 
+        Args:
+            graph: The serving graph; its collections say how to make a file that does not exist.
+            context: Has the graph's signatures.
+
         Raises:
-            InvalidArgumentError: The file does not exist.
+            InvalidArgumentError: The file does not exist, and nothing says how to make it.
+            MexportError: It cannot be made; see :func:`mexport_pb.gen_warmup_file`. Nothing is left of it.
         """
         if self._warmup_file is None:
             return {}
         if not os.path.isfile(self._warmup_file):
-            raise InvalidArgumentError(f"{self._warmup_file}: the warmup file does not exist")
+            plan = None
+            if graph is not None and context is not None:
+                plan = collected_warmup_plan(partial(self._source.get_collection, graph))
+            if graph is None or context is None or plan is None:
+                raise InvalidArgumentError(
+                    f"{self._warmup_file}: the warmup file does not exist, and nothing names features to make it of"
+                )
+            gen_warmup_file(
+                self._warmup_file,
+                build_signature_defs(context.signatures(graph), self._source, graph),
+                plan.features,
+                variant=plan.variant,
+                batch_sizes=[plan.batch_size],
+                max_records=plan.max_records,
+                model_name=plan.model_name,
+                drop_rate=plan.drop_rate,
+            )
         return {WARMUP_FILENAME: self._warmup_file}
 
     def _find_checkpoint(self, checkpoint_path: Path_ | None) -> str:

@@ -225,7 +225,7 @@ class DistributedExporter(BaseExporter):
                 export_ctx=context,
                 restore_hashtable=False,
                 assign_hashtable=False,
-                assets_extra=self.gen_warmup_assets(),
+                assets_extra=self.gen_warmup_assets(model.graph, context),
                 clear_devices=self._clear_entry_devices,
                 global_step=global_step,
                 place=partial(place_on_cpu, allow_gpu=self._allow_gpu),

@@ -26,7 +26,6 @@ class StandaloneExporter(BaseExporter):
             MexportError: As :func:`mexport_pb.write_saved_model`.
         """
         context = ExportContext(source=self._source)
-        warmup = self.gen_warmup_assets()
         checkpoint = self._find_checkpoint(checkpoint_path)
         with enter_export_mode(ExportMode.STANDALONE, context), self._export_environment():
             graph = self._source.new_graph()
@@ -36,6 +35,6 @@ class StandaloneExporter(BaseExporter):
                 checkpoint,
                 self._export_dir_base,
                 export_ctx=context,
-                assets_extra=warmup,
+                assets_extra=self.gen_warmup_assets(graph, context),
                 global_step=global_step,
             )

@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from mexport_pb.warmup.check import (
         check_warmup as check_warmup,
     )
+    from mexport_pb.warmup.features import (
+        FeatureMeta as FeatureMeta,
+        read_features as read_features,
+    )
+    from mexport_pb.warmup.generate import (
+        gen_warmup_file as gen_warmup_file,
+    )
     from mexport_pb.warmup.logs import (
         read_warmup as read_warmup,
     )
@@ -32,12 +39,15 @@ if TYPE_CHECKING:
     )
 
 _MODULE_OF = {
+    "FeatureMeta": "features",
     "WarmupModel": "model",
     "WarmupProblem": "problems",
     "WarmupWriter": "writer",
     "check_warmup": "check",
+    "gen_warmup_file": "generate",
     "random_predict_request": "random_requests",
     "random_signatures": "random_requests",
+    "read_features": "features",
     "read_warmup": "logs",
     "warmup_from_requests": "recorded",
     "write_warmup": "writer",

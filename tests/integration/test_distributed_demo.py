@@ -17,6 +17,7 @@ from demo.distributed import model, serving_graph
 from demo.distributed.params import INSTANCES, MODEL_NAME, SLOTS, configurations, make_fids, make_instances
 from demo.distributed.train import train
 from demo.params import HELD_OUT
+from mexport_pb.cli import main
 from mexport_pb.messages import make_predict_request
 from mexport_pb.runtime import TensorFlowSource, serve_check
 from mexport_pb.table import find_tables, merged_name
@@ -107,6 +108,29 @@ def test_a_distributed_export_predicts_as_the_training_graph(trained, kind, tmp_
     paths = exporter.export_saved_model(MODELS[kind].instances_receiver_fn)
     assert list(paths) == ["entry", *(f"ps_{i}" for i in range(5))]
     assert_answers(tmp_path, trained, **{f"ps_{i}": (1, 0) for i in range(5)})
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_warmup_requests_that_the_export_made_are_answered(trained, kind, tmp_path, capsys):
+    build = MODELS[kind]
+    source = SOURCES[kind]()
+
+    def receiver_fn():
+        graph = source.current_graph()
+        # tf.Graph takes lists as they are, as Monolith hands them over; other graphs take the elements.
+        slots = list(range(len(SLOTS)))
+        for value in [slots] if kind == "tensorflow" else slots:
+            source.add_to_collection(graph, "fidv1_features", value)
+        source.add_to_collection(graph, "max_records", 200)
+        return build.instances_receiver_fn()
+
+    made = {"warmup_file": tmp_path / "warmup", "validate": "warmup"}
+    exporter = mx.DistributedExporter(export_dir_base=tmp_path / "models", **made, **options(trained, kind))
+    paths = exporter.export_saved_model(receiver_fn)
+    assert mx.check_warmup(tmp_path / "warmup", os.fsdecode(paths["entry"]), model_name="entry") == []
+    assert main(["warmup", "replay", str(tmp_path / "models")]) == 0
+    assert "'serving_default' batch 64" in capsys.readouterr().out
+    assert sum(1 for _ in mx.read_warmup(tmp_path / "warmup")) == 3
 
 
 def test_a_distributed_export_for_three_servers(trained, tmp_path):
