@@ -105,6 +105,7 @@ if TYPE_CHECKING:
         ModelFacts as ModelFacts,
         decode_warmup as decode_warmup,
         describe as describe,
+        import_to_tensorboard as import_to_tensorboard,
     )
     from mexport_pb.messages import (
         CLASSIFY_METHOD as CLASSIFY_METHOD,
@@ -316,6 +317,7 @@ _ROOMS = {
         "decode_warmup",
         "ModelFacts",
         "describe",
+        "import_to_tensorboard",
     ),
     "messages": (
         "CLASSIFY_METHOD",

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterable, Sequence
 
 import mexport_pb
-from mexport_pb.cli import build_ops, decode_warmup, dump, export, serve_check, table, warmup
+from mexport_pb.cli import build_ops, decode_warmup, dump, export, serve_check, table, visualize, warmup
 
 __all__ = ["execute", "main"]
 
-_SUBCOMMANDS = (export, dump, table, decode_warmup, warmup, serve_check, build_ops)
+_SUBCOMMANDS = (export, dump, visualize, table, decode_warmup, warmup, serve_check, build_ops)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

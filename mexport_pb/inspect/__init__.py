@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mexport_pb.inspect.facts import ModelFacts as ModelFacts
     from mexport_pb.inspect.model_facts import describe as describe
+    from mexport_pb.inspect.tensorboard import import_to_tensorboard as import_to_tensorboard
     from mexport_pb.inspect.warmup_text import decode_warmup as decode_warmup
 
-_MODULE_OF = {"ModelFacts": "facts", "decode_warmup": "warmup_text", "describe": "model_facts"}
+_MODULE_OF = {
+    "ModelFacts": "facts",
+    "decode_warmup": "warmup_text",
+    "describe": "model_facts",
+    "import_to_tensorboard": "tensorboard",
+}
 
 __all__ = list(_MODULE_OF)
 
