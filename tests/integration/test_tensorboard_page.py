@@ -80,4 +80,5 @@ def test_runs_and_their_graphs(server):
 def test_names_on_the_page(server):
     with open_browser() as browser, open_page(browser, f"{server}/#graphs") as page:
         for name in ("clicks_entry", "ranker"):
-            page.get_by_text(name, exact=True).first.wait_for(timeout=60_000)
+            # The label, not the tooltip of the same text, which is never visible.
+            page.locator("svg text", has_text=name).first.wait_for(timeout=60_000)
