@@ -63,6 +63,7 @@ RpcStatus StatusOf(Http2Stream* stream, std::string* response) {
 
 // A connection and what it is good for.
 struct Line {
+  explicit Line(Http2Connection made) : connection(std::move(made)) {}
   Http2Connection connection;
   TimePoint idle_since{};
 };
